@@ -1,0 +1,1 @@
+//! The runtime side: configuration lists, the chain of plugins, the cache of results.
