@@ -1,1 +1,38 @@
-//! (to be written)
+//! The lab: virtual nodes, pods and the fabric between them, for tests, the demo and the benches.
+//!
+//! A [`Node`] is a network namespace and a private mount namespace held by two descriptors: nothing is named on the
+//! host, so the kernel removes everything when the process ends, also after a panic, Ctrl-C or kill. The host's own
+//! namespaces, `/etc/cni` and `/var/lib/cni` are never touched.
+//!
+//! ```no_run
+//! # fn main() -> lab::Result<()> {
+//! let node = lab::Node::new("n1")?;
+//! let pod = node.pod("web")?; // /run/netns/web, seen only inside the node
+//! node.command("ip").args(["link", "add", "cbr0", "type", "bridge"]).ok()?;
+//! pod.run(|| std::net::TcpListener::bind("127.0.0.1:80"))?;
+//! # Ok(()) }
+//! ```
+
+// Everything here runs inside a test or the demo, where a broken premise should stop it at once.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
+mod command;
+mod mounts;
+mod node;
+mod pod;
+mod runner;
+mod space;
+
+pub use command::{Command, Output};
+pub use node::Node;
+pub use pod::Pod;
+pub use runner::{Case, Need, main};
+pub use space::Space;
+
+/// What everything here returns: the lab's errors are read by people, never matched on.
+pub type Result<T = ()> = anyhow::Result<T>;

@@ -1,0 +1,64 @@
+//! The test runner: a case whose needs are not met is skipped with the reason, never passed.
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial, run};
+
+use crate::Result;
+
+/// Something a case needs and a machine may lack: `None` means it is here, `Some` says what is missing and why.
+pub type Need = fn() -> Option<String>;
+
+/// A test: a name, what it needs, and what it does. It fails by an error or a panic.
+#[derive(Clone, Debug)]
+pub struct Case {
+    name: &'static str,
+    needs: Vec<Need>,
+    body: fn() -> Result,
+}
+
+impl Case {
+    /// A case with no needs but root.
+    pub fn new(name: &'static str, body: fn() -> Result) -> Case {
+        Case {
+            name,
+            needs: vec![root],
+            body,
+        }
+    }
+
+    /// Adds needs.
+    pub fn needs(mut self, needs: impl IntoIterator<Item = Need>) -> Case {
+        self.needs.extend(needs);
+        self
+    }
+}
+
+/// Runs the cases as `cargo test` expects it of a test binary, with its usual arguments. Skipped cases are reported as
+/// `ignored`, with one line `skipped: <name>: <reason>` each at the end.
+pub fn main(cases: impl IntoIterator<Item = Case>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut skipped = Vec::new();
+    let mut trials = Vec::new();
+    for case in cases {
+        let missing = case.needs.iter().find_map(|need| need());
+        if let Some(why) = &missing {
+            skipped.push(format!("skipped: {}: {why}", case.name));
+        }
+        let ignored = missing.is_some();
+        let body = move || match missing {
+            Some(why) => Err(Failed::from(why)),
+            None => (case.body)().map_err(|error| Failed::from(format!("{error:?}"))),
+        };
+        trials.push(Trial::test(case.name, body).with_ignored_flag(ignored));
+    }
+    let conclusion = run(&arguments, trials);
+    if !arguments.list {
+        skipped.iter().for_each(|line| println!("{line}"));
+    }
+    conclusion.exit_code()
+}
+
+/// Whether the tests may make namespaces.
+fn root() -> Option<String> {
+    (!nix::unistd::geteuid().is_root()).then(|| "namespaces need root".to_owned())
+}
