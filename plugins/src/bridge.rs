@@ -1,0 +1,171 @@
+//! `bridge`: joins a pod to a Linux bridge by a veth pair. The order of the verbs stands here; each
+//! noun has a file in `bridge/`.
+
+mod check;
+mod conf;
+mod device;
+mod gateway;
+mod port;
+mod vlan_gateway;
+
+use cni::{AddResult, Call, Code, Error, Interface, Plugin, Result};
+use ipnetwork::IpNetwork;
+use netlink::Handle;
+
+use self::conf::BridgeConf;
+use crate::error::{Failures, kernel};
+use crate::ipam::Ipam;
+use crate::netns_lock::NetnsLock;
+use crate::pod::PodLink;
+use crate::undo::Undo;
+use crate::{mac_spoof, masquerade, sandbox};
+
+/// The plugin; its keys are in [`conf`].
+#[derive(Debug)]
+pub struct Bridge;
+
+/// Where the container's interface stands in a result: after the bridge and the host's veth end.
+const CONTAINER: usize = 2;
+
+impl Plugin for Bridge {
+    fn about(&self) -> &'static str {
+        "CNI bridge plugin of Heddle"
+    }
+
+    fn add(&self, call: &Call) -> Result<AddResult> {
+        let conf = BridgeConf::of(call)?;
+        let mut undo = Undo::default();
+        add(call, &conf, &mut undo).map_err(|error| undo.run(error))
+    }
+
+    /// Finds everything by the attachment's identity: the configuration may have changed since ADD,
+    /// the namespace may be gone, `prevResult` may be missing.
+    fn del(&self, call: &Call) -> Result<()> {
+        let mut failures = Failures::default();
+        failures.note(port::remove(call));
+        failures.note(mac_spoof::remove(&call.attachment));
+        failures.note(masquerade::remove(call));
+        failures.note(ipam_of(call).and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.del(call))));
+        failures.into_result()
+    }
+
+    fn check(&self, call: &Call) -> Result<()> {
+        let conf = BridgeConf::of(call)?;
+        if let Some(plugin) = &conf.ipam {
+            Ipam::resolve(call, plugin)?.check(call)?;
+        }
+        check::check(call, &conf)
+    }
+
+    fn gc(&self, call: &Call) -> Result<()> {
+        let mut failures = Failures::default();
+        failures.note(port::collect(call));
+        failures.note(mac_spoof::collect(call));
+        failures.note(masquerade::collect(call));
+        failures.note(ipam_of(call).and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.gc(call))));
+        failures.into_result()
+    }
+
+    fn status(&self, call: &Call) -> Result<()> {
+        let conf = BridgeConf::of(call)?;
+        device::status(&conf)?;
+        if conf.ip_masq || conf.mac_spoof_check {
+            masquerade::status()?;
+        }
+        conf.ipam.as_deref().map_or(Ok(()), |plugin| Ipam::resolve(call, plugin)?.status(call))
+    }
+}
+
+/// The IPAM plugin as far as DEL and GC need it: they must work with a configuration that ADD would
+/// refuse.
+fn ipam_of(call: &Call) -> Result<Option<Ipam<'_>>> {
+    let plugin = call.conf.raw_ipam_type();
+    plugin.map(|plugin| Ipam::resolve(call, plugin)).transpose()
+}
+
+fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<AddResult> {
+    let netns = sandbox::open(call)?;
+    let ipam = conf.ipam.as_deref().map(|plugin| Ipam::resolve(call, plugin)).transpose()?;
+    let mut host = Handle::new().map_err(kernel)?;
+
+    // From finding the bridge to being its port nobody may remove it.
+    let lock = NetnsLock::shared()?;
+    let (bridge, lock) = device::ensure(&mut host, conf, lock, undo)?;
+    let mtu = conf.mtu.unwrap_or(bridge.mtu);
+    let veth = port::create(&mut host, call, conf, &bridge, mtu, &netns, undo)?;
+    drop(lock);
+
+    if conf.mac_spoof_check {
+        undo.push("the MAC spoof check", || mac_spoof::remove(&call.attachment));
+        mac_spoof::add(call, veth.mac)?;
+    }
+
+    let mut result = match &ipam {
+        Some(_) => {
+            let plugin = conf.ipam.as_deref().unwrap_or_default();
+            undo.push("the IPAM allocation", move || Ipam::resolve(call, plugin)?.del(call));
+            addresses(ipam.as_ref(), call, conf)?
+        }
+        None => AddResult::default(),
+    };
+    let gateways = gateway::plan(&mut host, conf, &bridge, &mut result)?;
+
+    let mut pod = Handle::in_netns(&netns).map_err(kernel)?;
+    if !conf.disable_container_interface {
+        let eth = pod.link(&call.attachment.ifname).map_err(kernel)?.ok_or_else(|| {
+            Error::new(Code::Internal, format!("{} vanished from the pod while it was being attached", call.attachment.ifname))
+        })?;
+        let link = PodLink {
+            netns: &netns,
+            index: eth.index,
+            name: &call.attachment.ifname,
+            duplicate_address_detection: conf.duplicate_address_detection,
+        };
+        link.configure(&mut pod, &result)?;
+    }
+    if conf.ip_masq && !result.ips.is_empty() {
+        undo.push("the masquerade rules", || masquerade::remove(call));
+        let subnets: Vec<IpNetwork> = result.ips.iter().map(|ip| ip.address).collect();
+        masquerade::add(call, &subnets)?;
+    }
+    if !conf.disable_container_interface {
+        port::wait_until_forwarding(&mut host, &veth.host_name)?;
+    }
+    // Last, because others may rely on a gateway as soon as it is there: nothing after it can fail.
+    let vlan_gateway = gateways.apply(&mut host, conf, &bridge)?;
+
+    result.interfaces = vec![
+        Interface { name: bridge.name, mac: Some(bridge.mac.to_string()), mtu: Some(bridge.mtu), ..Interface::default() },
+        Interface { name: veth.host_name, mac: Some(veth.host_mac.to_string()), mtu: Some(mtu), ..Interface::default() },
+        Interface {
+            name: call.attachment.ifname.clone(),
+            mac: Some(veth.mac.to_string()),
+            mtu: Some(mtu),
+            sandbox: Some(sandbox::required(call)?.display().to_string()),
+            ..Interface::default()
+        },
+    ];
+    result.interfaces.extend(vlan_gateway);
+    if let Some(dns) = &conf.dns {
+        result.dns = dns.clone();
+    }
+    Ok(result)
+}
+
+/// What IPAM gave, pointed at the container's interface.
+fn addresses(ipam: Option<&Ipam>, call: &Call, conf: &BridgeConf) -> Result<AddResult> {
+    let mut result = ipam.map_or_else(|| Ok(AddResult::default()), |ipam| ipam.add(call))?;
+    if result.ips.is_empty() {
+        return Err(Error::new(
+            Code::InvalidConfig,
+            format!(
+                "IPAM plugin {:?} returned missing IP config: give it an address or a range, or leave \"ipam\" out for a layer 2 network",
+                conf.ipam.as_deref().unwrap_or_default()
+            ),
+        ));
+    }
+    for ip in &mut result.ips {
+        ip.interface = Some(CONTAINER);
+    }
+    Ok(result)
+}

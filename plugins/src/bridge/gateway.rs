@@ -1,0 +1,142 @@
+//! The gateway: which addresses the bridge is to carry, which default routes the pod gets.
+//!
+//! What is wrong is found by [`plan`], before anything depends on it; [`Gateways::apply`] comes last in
+//! ADD, because other pods may use a gateway from the moment it is there and it is never taken back.
+
+use std::net::IpAddr;
+
+use cni::{AddResult, Code, Error, Interface, Result, Route};
+use ipnetwork::IpNetwork;
+use netlink::{Handle, address, link, sysctl};
+
+use super::conf::BridgeConf;
+use super::device::BridgeDevice;
+use crate::error::kernel;
+use crate::subnet;
+
+/// The gateway addresses that the host needs for one pod.
+#[derive(Debug, Default)]
+pub struct Gateways {
+    wanted: Vec<IpNetwork>,
+}
+
+/// Completes `result` with the gateways and default routes that the configuration asks for, and
+/// checks that the bridge can carry the addresses.
+///
+/// # Errors
+/// Code 7 when the bridge carries an address that does not go together with a gateway and
+/// `forceAddress` is not set.
+pub fn plan(host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice, result: &mut AddResult) -> Result<Gateways> {
+    let mut wanted: Vec<IpNetwork> = Vec::new();
+    for ip in &mut result.ips {
+        ip.gateway = conf.gateway_of(ip);
+        let Some(gateway) = ip.gateway.filter(|_| conf.is_gateway) else {
+            continue;
+        };
+        let network = IpNetwork::new(gateway, ip.address.prefix()).map_err(|error| {
+            Error::new(Code::InvalidConfig, format!("gateway {gateway} of {}: {error}", ip.address))
+        })?;
+        if !wanted.contains(&network) {
+            wanted.push(network);
+        }
+    }
+    if conf.is_default_gateway {
+        add_default_routes(result);
+    }
+    let gateways = Gateways { wanted };
+    if conf.vlans.access.is_none() && !conf.force_address {
+        gateways.refuse_conflicts(&gateways.conflicts(host, bridge.index)?, &bridge.name)?;
+    }
+    Ok(gateways)
+}
+
+/// One default route by the gateway for each family that has a gateway and no default route yet.
+fn add_default_routes(result: &mut AddResult) {
+    for any in [subnet::ANY_V4, subnet::ANY_V6] {
+        let of_family = |ip: IpAddr| subnet::same_family(ip, any.ip());
+        let gateway = result.ips.iter().filter_map(|ip| ip.gateway).find(|gateway| of_family(*gateway));
+        if let Some(gateway) = gateway
+            && !result.routes.iter().any(|route| route.dst == any)
+        {
+            result.routes.push(Route { dst: any, gw: Some(gateway), ..Route::default() });
+        }
+    }
+}
+
+impl Gateways {
+    /// Puts the addresses on the bridge, or on `<bridge>.<vlan>` where the pod is in a VLAN, and turns
+    /// forwarding on for their families. Returns the VLAN's interface for the result.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn apply(self, host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice) -> Result<Option<Interface>> {
+        if self.wanted.is_empty() {
+            return Ok(None);
+        }
+        self.enable_forwarding()?;
+        let (index, interface) = match conf.vlans.access {
+            Some(vlan) => super::vlan_gateway::ensure(host, bridge, vlan).map(|(index, interface)| (index, Some(interface)))?,
+            None => (bridge.index, None),
+        };
+        let there = host.addresses(Some(index)).map_err(kernel)?;
+        let mut batch = Vec::new();
+        if conf.force_address {
+            let in_the_way = self.conflicts(host, index)?;
+            batch.extend(in_the_way.into_iter().map(|old| address::delete(index, old)));
+        }
+        let flags = address::Flags { nodad: true, ..Default::default() };
+        let missing = self.wanted.iter().filter(|wanted| !there.iter().any(|address| address.network == **wanted));
+        for wanted in missing {
+            batch.push(address::add(index, *wanted, flags));
+        }
+        // Another ADD may have been quicker with the same gateway.
+        for request in batch {
+            match host.execute(vec![request]) {
+                Err(error) if !(error.is_exists() || error.is_not_found()) => return Err(kernel(error)),
+                _ => {}
+            }
+        }
+        Ok(interface)
+    }
+
+    fn enable_forwarding(&self) -> Result<()> {
+        for (v6, key) in [(false, "net/ipv4/ip_forward"), (true, "net/ipv6/conf/all/forwarding")] {
+            if self.wanted.iter().any(|gateway| gateway.is_ipv6() == v6) {
+                sysctl::ensure(key, "1").map_err(kernel)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses of the device that do not go together with a gateway: the same subnet under another
+    /// address, or a subnet that overlaps. Disjoint subnets live side by side.
+    fn conflicts(&self, host: &mut Handle, index: u32) -> Result<Vec<IpNetwork>> {
+        let there = host.addresses(Some(index)).map_err(kernel)?;
+        let there = there.into_iter().map(|address| address.network).filter(|network| !is_link_local(network.ip()));
+        Ok(there
+            .filter(|old| !self.wanted.contains(old))
+            .filter(|old| self.wanted.iter().any(|wanted| overlap(*old, *wanted)))
+            .collect())
+    }
+
+    fn refuse_conflicts(&self, conflicts: &[IpNetwork], bridge: &str) -> Result<()> {
+        let Some(old) = conflicts.first() else {
+            return Ok(());
+        };
+        let wanted = self.wanted.iter().find(|wanted| overlap(*old, **wanted)).copied().unwrap_or(*old);
+        Err(Error::new(
+            Code::InvalidConfig,
+            format!(
+                "\"{bridge}\" already has an IP address different from {wanted}: it has {old}; set \"forceAddress\": true to replace it, or run `ip address delete {old} dev {bridge}`"
+            ),
+        ))
+    }
+}
+
+fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}

@@ -1,0 +1,103 @@
+//! The way to an IPAM plugin: in this process when it is our own, by exec otherwise.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use cni::{AddResult, Call, Plugin, Result, delegate};
+
+/// The IPAM plugin of one network.
+pub enum Ipam<'a> {
+    /// One of ours, called without a new process.
+    Bundled(&'static dyn Plugin),
+    /// Somebody else's executable on `CNI_PATH`.
+    Executable(&'a str),
+}
+
+/// The IPAM plugin that this executable carries under `name`.
+pub fn bundled(name: &str) -> Option<&'static dyn Plugin> {
+    match name.strip_prefix("heddle-").unwrap_or(name) {
+        "host-local" => Some(&ipam::HostLocal),
+        "static" => Some(&ipam::Static),
+        _ => None,
+    }
+}
+
+impl<'a> Ipam<'a> {
+    /// Decides how `plugin_type` is to be called: in process when `CNI_PATH` leads to this very
+    /// executable, or when it leads nowhere and the name is one of ours.
+    ///
+    /// # Errors
+    /// Code 7 when the plugin is neither on `CNI_PATH` nor one of ours.
+    pub fn resolve(call: &Call, plugin_type: &'a str) -> Result<Self> {
+        let ours = bundled(plugin_type);
+        match (delegate::find(call, plugin_type), ours) {
+            (Ok(path), Some(plugin)) if is_this_executable(&path) => Ok(Self::Bundled(plugin)),
+            (Ok(_), _) => Ok(Self::Executable(plugin_type)),
+            (Err(_), Some(plugin)) => Ok(Self::Bundled(plugin)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Takes the addresses of `call`'s attachment.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn add(&self, call: &Call) -> Result<AddResult> {
+        match self {
+            Self::Bundled(plugin) => plugin.add(call),
+            Self::Executable(name) => delegate::add(call, name),
+        }
+    }
+
+    /// Gives the addresses back.
+    ///
+    /// # Errors
+    /// Whatever the plugin says; never for addresses that are already gone.
+    pub fn del(&self, call: &Call) -> Result<()> {
+        match self {
+            Self::Bundled(plugin) => plugin.del(call),
+            Self::Executable(name) => delegate::del(call, name),
+        }
+    }
+
+    /// Lets the plugin compare its own state with `prevResult`.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn check(&self, call: &Call) -> Result<()> {
+        match self {
+            Self::Bundled(plugin) => plugin.check(call),
+            Self::Executable(name) => delegate::check(call, name),
+        }
+    }
+
+    /// Frees what belongs to none of the valid attachments.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn gc(&self, call: &Call) -> Result<()> {
+        match self {
+            Self::Bundled(plugin) => plugin.gc(call),
+            Self::Executable(name) => delegate::gc(call, name),
+        }
+    }
+
+    /// Asks the plugin whether it could serve an ADD.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn status(&self, call: &Call) -> Result<()> {
+        match self {
+            Self::Bundled(plugin) => plugin.status(call),
+            Self::Executable(name) => delegate::status(call, name),
+        }
+    }
+}
+
+fn is_this_executable(path: &Path) -> bool {
+    match (fs::metadata(path), fs::metadata("/proc/self/exe")) {
+        (Ok(found), Ok(own)) => (found.dev(), found.ino()) == (own.dev(), own.ino()),
+        _ => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! The pod's end of an attachment: addresses, up, routes, in one batch of netlink messages.
+
+use std::net::IpAddr;
+
+use cni::{AddResult, Result};
+use netlink::netns::Netns;
+use netlink::{Handle, address, link, route, sysctl};
+
+use crate::error::kernel;
+use crate::subnet::same_family;
+
+/// How the pod's interface is to be brought up.
+#[derive(Debug, Clone, Copy)]
+pub struct PodLink<'a> {
+    /// The namespace that the interface stands in.
+    pub netns: &'a Netns,
+    /// The interface's index there.
+    pub index: u32,
+    /// Its name there.
+    pub name: &'a str,
+    /// Let IPv6 probe for duplicates (`enabledad`).
+    pub duplicate_address_detection: bool,
+}
+
+impl PodLink<'_> {
+    /// Gives the interface the addresses and routes of `result` and brings it up, as one batch on
+    /// `pod`, a handle in the pod's namespace.
+    ///
+    /// # Errors
+    /// The kernel's refusal of the first request that failed.
+    pub fn configure(&self, pod: &mut Handle, result: &AddResult) -> Result<()> {
+        if result.ips.iter().any(|ip| ip.address.is_ipv6()) {
+            self.netns.run(|| self.prepare_ipv6()).map_err(kernel)??;
+        }
+        let flags = address::Flags { nodad: !self.duplicate_address_detection, ..Default::default() };
+        // Neighbours hear of the address when the link comes up: it may have been another pod's.
+        let mut batch = vec![link::arp_notify(self.index)];
+        batch.extend(result.ips.iter().map(|ip| address::add(self.index, ip.address, flags)));
+        batch.push(link::set_up(self.index));
+        batch.extend(routes(self.index, result).iter().map(route::Route::add_path));
+        pod.execute(batch).map_err(kernel)
+    }
+
+    /// The IPv6 settings that have no netlink attribute.
+    fn prepare_ipv6(&self) -> Result<()> {
+        // Optimistic addresses (RFC 4429) are usable while they are probed: no second of waiting.
+        const PROBING: &[(&str, &str)] =
+            &[("accept_dad", "1"), ("optimistic_dad", "1"), ("use_optimistic", "1")];
+        const ALWAYS: &[(&str, &str)] = &[("disable_ipv6", "0"), ("keep_addr_on_down", "1")];
+        let probing = if self.duplicate_address_detection { PROBING } else { &[] };
+        for (key, value) in ALWAYS.iter().chain(probing) {
+            sysctl::ensure(&format!("net/ipv6/conf/{}/{key}", self.name), value).map_err(kernel)?;
+        }
+        Ok(())
+    }
+}
+
+/// The routes of `result` as the kernel is to have them: a route without a gateway goes by the first
+/// gateway of its family, and is on-link where there is none.
+pub fn routes(index: u32, result: &AddResult) -> Vec<route::Route> {
+    result
+        .routes
+        .iter()
+        .map(|wanted| route::Route {
+            dst: wanted.dst,
+            gw: wanted.gw.or_else(|| first_gateway(result, wanted.dst.ip())),
+            dev: Some(index),
+            table: wanted.table,
+            scope: wanted.scope,
+            mtu: wanted.mtu,
+            advmss: wanted.advmss,
+            priority: wanted.priority,
+            ..Default::default()
+        })
+        .collect()
+}
+
+fn first_gateway(result: &AddResult, family_of: IpAddr) -> Option<IpAddr> {
+    result.ips.iter().filter_map(|ip| ip.gateway).find(|gateway| same_family(*gateway, family_of))
+}

@@ -1,0 +1,53 @@
+//! Address arithmetic that the plugins share.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+/// Every IPv4 address, `0.0.0.0/0`: the destination of a default route.
+pub const ANY_V4: IpNetwork = IpNetwork::V4(match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
+    Some(any) => any,
+    None => unreachable!(),
+});
+/// Every IPv6 address, `::/0`.
+pub const ANY_V6: IpNetwork = IpNetwork::V6(match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0) {
+    Some(any) => any,
+    None => unreachable!(),
+});
+
+/// The first host address of the subnet that `address` stands in: its network address plus one.
+pub fn first_host(address: IpNetwork) -> IpAddr {
+    match address.network() {
+        IpAddr::V4(network) => Ipv4Addr::from(u32::from(network).saturating_add(1)).into(),
+        IpAddr::V6(network) => Ipv6Addr::from(u128::from(network).saturating_add(1)).into(),
+    }
+}
+
+/// Whether both are IPv4 or both are IPv6.
+pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
+}
+
+/// `address` with its own prefix length turned into the subnet it stands in: `10.0.0.7/24` into
+/// `10.0.0.0/24`.
+pub fn of(address: IpNetwork) -> IpNetwork {
+    // A prefix that was valid for the address is valid for its network.
+    IpNetwork::new(address.network(), address.prefix()).unwrap_or(address)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn first_host_is_network_plus_one() {
+        assert_eq!(first_host("10.1.2.77/24".parse().unwrap()).to_string(), "10.1.2.1");
+        assert_eq!(first_host("fd00:1::7/64".parse().unwrap()).to_string(), "fd00:1::1");
+    }
+
+    #[test]
+    fn subnet_drops_host_bits() {
+        assert_eq!(of("10.1.2.77/24".parse().unwrap()).to_string(), "10.1.2.0/24");
+    }
+}
