@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{CniArgs, NetConf};
+use crate::{CniArgs, NetConf, Version};
 
 /// What identifies an attachment within its network: container id and interface name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +40,34 @@ impl Command {
             Command::Gc => "GC",
             Command::Status => "STATUS",
             Command::Version => "VERSION",
+        }
+    }
+
+    /// The command that `CNI_COMMAND` names.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [
+            Command::Add,
+            Command::Del,
+            Command::Check,
+            Command::Gc,
+            Command::Status,
+            Command::Version,
+        ]
+        .into_iter()
+        .find(|command| command.as_str() == name)
+    }
+
+    /// Whether it is about one attachment.
+    pub(crate) fn is_for_attachment(self) -> bool {
+        matches!(self, Command::Add | Command::Del | Command::Check)
+    }
+
+    /// The oldest configuration that may ask for it (specification, section 4; reference: `skel`).
+    pub(crate) fn since(self) -> Version {
+        match self {
+            Command::Add | Command::Del | Command::Version => Version::V0_1_0,
+            Command::Check => Version::V0_4_0,
+            Command::Gc | Command::Status => Version::V1_1_0,
         }
     }
 }

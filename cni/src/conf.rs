@@ -1,9 +1,11 @@
 //! The network configuration of a call.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::{AddResult, Attachment, Code, Error, Result, Version};
+use crate::error::quoted;
+use crate::{AddResult, Attachment, Code, Command, Error, Result, Version, fold, names};
 
 /// The network configuration: the keys of the protocol as values, the plugin's own keys by [`NetConf::parse`].
 #[derive(Clone, Debug)]
@@ -14,28 +16,117 @@ pub struct NetConf {
     pub name: String,
     /// `type` of the plugin.
     pub plugin_type: String,
-    /// `prevResult`, in whatever form it came.
+    /// `prevResult`, in whatever form it came. One that cannot be read is an error in ADD and CHECK and counts as
+    /// absent otherwise, for DEL has to work without it.
     pub prev_result: Option<AddResult>,
-    /// `cni.dev/valid-attachments` or `cni.dev/attachments`; only GC has it.
+    /// `cni.dev/valid-attachments` or `cni.dev/attachments`; read for GC only.
     pub valid_attachments: Option<Vec<Attachment>>,
     raw: Value,
 }
 
 impl NetConf {
+    /// Checks `doc` and takes the protocol's own keys out of it, for a plugin that speaks `versions`.
+    pub(crate) fn new(doc: Value, versions: &[Version], command: Command) -> Result<Self> {
+        let name: String = read_at(&doc, &["name"])?.unwrap_or_default();
+        names::network(&name)?;
+        let version: String = read_at(&doc, &["cniVersion"])?.unwrap_or_default();
+        let version = version
+            .parse()
+            .ok()
+            .filter(|v| versions.contains(v))
+            .ok_or_else(|| {
+                let versions: Vec<_> = versions.iter().map(|v| v.as_str()).collect();
+                Error::new(Code::IncompatibleVersion, "incompatible CNI versions").details(format!(
+                    "config is {version:?}, plugin supports {}",
+                    quoted(&versions)
+                ))
+            })?;
+        let prev_result = doc
+            .as_object()
+            .and_then(|object| fold::get(object, "prevResult"))
+            .map(|(_, prev)| AddResult::from_json(prev, version))
+            .transpose();
+        let prev_result = match prev_result {
+            Err(e) if matches!(command, Command::Add | Command::Check) => {
+                return Err(invalid(format!("could not parse prevResult: {e}")));
+            }
+            prev_result => prev_result.unwrap_or_default(),
+        };
+        let valid_attachments = match command {
+            Command::Gc => valid_attachments(&doc)?,
+            _ => None,
+        };
+        Ok(NetConf {
+            version,
+            name,
+            plugin_type: read_at(&doc, &["type"])?.unwrap_or_default(),
+            prev_result,
+            valid_attachments,
+            raw: doc,
+        })
+    }
+
     /// Reads the whole configuration as `T`, by the rules of Go: keys match without regard to case, `null` is absent,
     /// unknown keys are ignored. A value of the wrong type is code 7 and names the key and the value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_value(self.raw.clone())
-            .map_err(|e| Error::new(Code::InvalidConfig, e.to_string()))
+        fold::read(&self.raw).map_err(|e| invalid(e.to_string()))
     }
 
     /// Reads what stands at `path`, e.g. `["ipam"]` or `["args", "cni"]`; `T::default()` where nothing stands.
-    pub fn parse_key<T: DeserializeOwned + Default>(&self, _path: &[&str]) -> Result<T> {
-        Ok(T::default())
+    /// Errors as for [`NetConf::parse`].
+    pub fn parse_key<T: DeserializeOwned + Default>(&self, path: &[&str]) -> Result<T> {
+        read_at(&self.raw, path).map(Option::unwrap_or_default)
     }
 
     /// The whole configuration as it came.
     pub fn raw(&self) -> &Value {
         &self.raw
     }
+}
+
+/// The JSON object in `stdin`; code 6 if there is none. `null` is an empty one, as in Go.
+pub(crate) fn decode(stdin: &[u8]) -> Result<Value> {
+    let refuse = |why: String| {
+        Error::new(
+            Code::Decode,
+            format!("error unmarshall network config: {why}"),
+        )
+    };
+    match serde_json::from_slice(stdin).map_err(|e| refuse(e.to_string()))? {
+        Value::Null => Ok(Value::Object(Map::new())),
+        doc @ Value::Object(_) => Ok(doc),
+        _ => Err(refuse("expected a JSON object".into())),
+    }
+}
+
+fn valid_attachments(doc: &Value) -> Result<Option<Vec<Attachment>>> {
+    #[derive(Deserialize)]
+    struct Wire {
+        #[serde(rename = "containerID")]
+        container_id: String,
+        ifname: String,
+    }
+    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        if let Some(list) = read_at::<Vec<Wire>>(doc, &[key])? {
+            let attachments = list.into_iter().map(|wire| Attachment {
+                container_id: wire.container_id,
+                ifname: wire.ifname,
+            });
+            return Ok(Some(attachments.collect()));
+        }
+    }
+    Ok(None)
+}
+
+fn read_at<T: DeserializeOwned>(doc: &Value, path: &[&str]) -> Result<Option<T>> {
+    fold::read_at(doc, path).map_err(|e| invalid(e.to_string()))
+}
+
+fn invalid(msg: String) -> Error {
+    Error::new(Code::InvalidConfig, msg)
+}
+
+/// The version that `doc` says, if it says one that exists.
+pub(crate) fn version(doc: &Value) -> Option<Version> {
+    read_at::<String>(doc, &["cniVersion"]).ok()??.parse().ok()
 }

@@ -136,3 +136,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The strings as Go's `%q` prints a slice, which is what users find when they search for a message.
+pub(crate) fn quoted(strings: &[impl fmt::Debug]) -> String {
+    let strings: Vec<_> = strings.iter().map(|s| format!("{s:?}")).collect();
+    format!("[{}]", strings.join(" "))
+}

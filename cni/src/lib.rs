@@ -6,10 +6,15 @@
 
 mod args;
 mod call;
+mod cidr;
 mod conf;
 pub mod delegate;
+mod door;
 mod error;
+mod exec;
+mod fold;
 pub mod identity;
+mod names;
 mod result;
 pub mod runtime;
 mod serve;
@@ -17,8 +22,10 @@ mod version;
 
 pub use args::CniArgs;
 pub use call::{Attachment, Call, Command};
+pub use cidr::parse_cidr;
 pub use conf::NetConf;
+pub use door::Env;
 pub use error::{Code, Error, Result};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
-pub use serve::{Env, Plugin, Reply, run, serve};
+pub use serve::{Plugin, Reply, run, serve};
 pub use version::Version;

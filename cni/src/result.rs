@@ -1,11 +1,11 @@
 //! What a successful ADD hands over: interfaces, addresses, routes, DNS.
 
+mod decode;
+mod encode;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde_json::Value;
-
-use crate::{Code, Error, Result, Version};
 
 /// The result of ADD, always held in the form of 1.1.0; older forms exist only on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,14 +80,5 @@ pub struct Dns {
     pub options: Vec<String>,
 }
 
-impl AddResult {
-    /// The document in the form of `version`.
-    pub fn to_json(&self, _version: Version) -> Result<Value> {
-        Err(Error::new(Code::Internal, "not yet"))
-    }
-
-    /// Reads a document in the form that its own `cniVersion` says, or that of `fallback` when it says none.
-    pub fn from_json(_doc: &Value, _fallback: Version) -> Result<Self> {
-        Err(Error::new(Code::Internal, "not yet"))
-    }
-}
+#[cfg(test)]
+mod tests;
