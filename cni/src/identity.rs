@@ -13,6 +13,17 @@ pub fn host_link_name(attachment: &Attachment) -> String {
     format!("veth{}", hex(&input, 11))
 }
 
+/// A MAC address of the attachment's own, locally administered and for one station (IEEE 802, clause 8.2): `end`
+/// tells apart the two ends of its link. The same attachment gets the same address each time.
+pub fn mac(attachment: &Attachment, end: &str) -> [u8; 6] {
+    let input = format!("{}\n{}\n{end}", attachment.container_id, attachment.ifname);
+    let digest = Sha256::digest(input.as_bytes());
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&digest[..6]);
+    mac[0] = (mac[0] | 0b10) & !0b1;
+    mac
+}
+
 /// `heddle/<network>/<container id>/<ifname>` in at most `max` bytes: if the plain form is longer, network and
 /// container id are each replaced by `#` and 16 hex digits of their hash. `max` must be at least 60.
 /// A link's alias holds 255 bytes, the comment of an nftables rule or set element 127.

@@ -25,6 +25,7 @@ pub use call::{Attachment, Call, Command};
 pub use cidr::parse_cidr;
 pub use conf::NetConf;
 pub use door::Env;
+pub use names::interface as check_interface_name;
 pub use error::{Code, Error, Result};
 pub use result::{AddResult, Dns, Interface, IpConfig, Route};
 pub use serve::{Plugin, Reply, run, serve};

@@ -41,7 +41,7 @@ pub(crate) fn network(name: &str) -> Result<()> {
 }
 
 /// Code 4 unless the kernel would take `name` for an interface (`dev_valid_name` in `net/core/dev.c`).
-pub(crate) fn interface(name: &str) -> Result<()> {
+pub fn interface(name: &str) -> Result<()> {
     let refuse = |msg: &str, details: String| {
         Err(Error::new(Code::InvalidEnvironment, msg).details(details))
     };

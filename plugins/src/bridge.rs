@@ -78,9 +78,12 @@ impl Plugin for Bridge {
 
 /// The IPAM plugin as far as DEL and GC need it: they must work with a configuration that ADD would
 /// refuse.
-fn ipam_of(call: &Call) -> Result<Option<Ipam<'_>>> {
-    let plugin = call.conf.raw_ipam_type();
-    plugin.map(|plugin| Ipam::resolve(call, plugin)).transpose()
+fn ipam_of(call: &Call) -> Result<Option<Ipam>> {
+    let plugin: String = call.conf.parse_key(&["ipam", "type"])?;
+    match plugin.is_empty() {
+        true => Ok(None),
+        false => Ipam::resolve(call, &plugin).map(Some),
+    }
 }
 
 fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<AddResult> {

@@ -7,11 +7,11 @@ use std::path::Path;
 use cni::{AddResult, Call, Plugin, Result, delegate};
 
 /// The IPAM plugin of one network.
-pub enum Ipam<'a> {
+pub enum Ipam {
     /// One of ours, called without a new process.
     Bundled(&'static dyn Plugin),
     /// Somebody else's executable on `CNI_PATH`.
-    Executable(&'a str),
+    Executable(String),
 }
 
 /// The IPAM plugin that this executable carries under `name`.
@@ -23,17 +23,17 @@ pub fn bundled(name: &str) -> Option<&'static dyn Plugin> {
     }
 }
 
-impl<'a> Ipam<'a> {
+impl Ipam {
     /// Decides how `plugin_type` is to be called: in process when `CNI_PATH` leads to this very
     /// executable, or when it leads nowhere and the name is one of ours.
     ///
     /// # Errors
     /// Code 7 when the plugin is neither on `CNI_PATH` nor one of ours.
-    pub fn resolve(call: &Call, plugin_type: &'a str) -> Result<Self> {
+    pub fn resolve(call: &Call, plugin_type: &str) -> Result<Self> {
         let ours = bundled(plugin_type);
         match (delegate::find(call, plugin_type), ours) {
             (Ok(path), Some(plugin)) if is_this_executable(&path) => Ok(Self::Bundled(plugin)),
-            (Ok(_), _) => Ok(Self::Executable(plugin_type)),
+            (Ok(_), _) => Ok(Self::Executable(plugin_type.to_owned())),
             (Err(_), Some(plugin)) => Ok(Self::Bundled(plugin)),
             (Err(error), None) => Err(error),
         }

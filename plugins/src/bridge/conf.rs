@@ -147,7 +147,7 @@ impl BridgeConf {
     pub fn of(call: &Call) -> Result<Self> {
         let raw: Raw = call.conf.parse()?;
         let bridge = raw.bridge.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
-        cni::validate::interface_name(&bridge)
+        cni::check_interface_name(&bridge)
             .map_err(|why| invalid(format!("\"bridge\": {bridge:?} cannot name a device: {why}")))?;
         if raw.hairpin_mode && raw.promisc_mode {
             return Err(invalid(

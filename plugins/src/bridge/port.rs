@@ -53,8 +53,8 @@ pub fn create<'a>(
     let attachment = &call.attachment;
     let pair = VethPair {
         host_name: identity::host_link_name(attachment),
-        host_mac: Mac::from(identity::host_mac(attachment)),
-        mac: conf.mac.unwrap_or_else(|| Mac::from(identity::container_mac(attachment))),
+        host_mac: Mac::from(identity::mac(attachment, "host")),
+        mac: conf.mac.unwrap_or_else(|| Mac::from(identity::mac(attachment, "container"))),
     };
     let alias = alias(&call.conf.name, attachment);
     let veth = link::Veth {

@@ -14,12 +14,10 @@ use crate::error::kernel;
 /// Code 7 when the name would be too long for a device; otherwise what the kernel said.
 pub fn ensure(host: &mut Handle, bridge: &BridgeDevice, vlan: u16) -> Result<(u32, Interface)> {
     let name = format!("{}.{vlan}", bridge.name);
-    cni::validate::interface_name(&name).map_err(|why| {
+    cni::check_interface_name(&name).map_err(|why| {
         Error::new(
             Code::InvalidConfig,
-            format!("\"bridge\" {:?} with \"vlan\" {vlan}: the gateway's interface {name:?} cannot be made: {why}", bridge.name),
-        )
-    })?;
+            format!("\"bridge\" {:?} with \"vlan\" {vlan}: the gateway's interface {name:?} cannot be made: {}", why.msg
     let found = match host.link(&name).map_err(kernel)? {
         Some(found) => found,
         None => create(host, bridge, vlan, &name)?,
@@ -42,8 +40,8 @@ fn create(host: &mut Handle, bridge: &BridgeDevice, vlan: u16, name: &str) -> Re
         peer_name: name,
         peer_netns: &Netns::current().map_err(kernel)?,
         mtu: Some(bridge.mtu),
-        mac: Mac::from(identity::host_mac(&identity_of)),
-        peer_mac: Mac::from(identity::container_mac(&identity_of)),
+        mac: Mac::from(identity::mac(&identity_of, "port")),
+        peer_mac: Mac::from(identity::mac(&identity_of, "gateway")),
         master: Some(bridge.index),
         alias: Some(MARK),
         up: true,
