@@ -171,7 +171,7 @@ impl Reply {
 }
 
 /// The document indented as the reference does it.
-pub(crate) fn pretty(doc: &Value) -> Vec<u8> {
+pub fn pretty(doc: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let mut serializer =
         Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));
