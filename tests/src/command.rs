@@ -65,6 +65,15 @@ impl Command {
         self
     }
 
+    /// Variables of its environment.
+    pub fn envs(
+        &mut self,
+        vars: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
+        self.inner.envs(vars);
+        self
+    }
+
     /// Takes a variable out of its environment.
     pub fn env_remove(&mut self, key: impl AsRef<OsStr>) -> &mut Self {
         self.inner.env_remove(key);

@@ -22,16 +22,23 @@
 )]
 
 mod command;
+pub mod find;
 mod mounts;
+mod need;
 mod node;
+mod plugins;
 mod pod;
 mod runner;
+mod snapshot;
 mod space;
 
 pub use command::{Command, Output};
+pub use need::Need;
 pub use node::Node;
+pub use plugins::{Call, Fault, Plugins, Reply, Trace, with_prev};
 pub use pod::Pod;
-pub use runner::{Case, Need, main};
+pub use runner::{Case, main};
+pub use snapshot::Snapshot;
 pub use space::Space;
 
 /// What everything here returns: the lab's errors are read by people, never matched on.

@@ -3,10 +3,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial, run};
 
-use crate::Result;
-
-/// Something a case needs and a machine may lack: `None` means it is here, `Some` says what is missing and why.
-pub type Need = fn() -> Option<String>;
+use crate::{Need, Result};
 
 /// A test: a name, what it needs, and what it does. It fails by an error or a panic.
 #[derive(Clone, Debug)]
@@ -21,7 +18,7 @@ impl Case {
     pub fn new(name: &'static str, body: fn() -> Result) -> Case {
         Case {
             name,
-            needs: vec![root],
+            needs: vec![Need::Root],
             body,
         }
     }
@@ -40,14 +37,14 @@ pub fn main(cases: impl IntoIterator<Item = Case>) -> ExitCode {
     let mut skipped = Vec::new();
     let mut trials = Vec::new();
     for case in cases {
-        let missing = case.needs.iter().find_map(|need| need());
+        let missing = case.needs.iter().find_map(|need| need.missing());
         if let Some(why) = &missing {
             skipped.push(format!("skipped: {}: {why}", case.name));
         }
         let ignored = missing.is_some();
         let body = move || match missing {
             Some(why) => Err(Failed::from(why)),
-            None => (case.body)().map_err(|error| Failed::from(format!("{error:?}"))),
+            None => (case.body)().map_err(|error| Failed::from(said(&error))),
         };
         trials.push(Trial::test(case.name, body).with_ignored_flag(ignored));
     }
@@ -58,7 +55,13 @@ pub fn main(cases: impl IntoIterator<Item = Case>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Whether the tests may make namespaces.
-fn root() -> Option<String> {
-    (!nix::unistd::geteuid().is_root()).then(|| "namespaces need root".to_owned())
+/// The error with its causes and, where backtraces are on, the lines of the test that led to it.
+fn said(error: &anyhow::Error) -> String {
+    let backtrace = error.backtrace().to_string();
+    let places = backtrace
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("at ./tests/"));
+    places.fold(format!("{error:#}"), |said, place| {
+        format!("{said}\n  at tests/{place}")
+    })
 }

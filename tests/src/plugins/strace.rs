@@ -1,0 +1,97 @@
+//! System calls of a plugin: counted, or made to fail one at a time, with `strace`.
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+
+use crate::Result;
+
+/// One system call that fails: the `nth` one (from 1) of this name in the plugin's life.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The system call, such as `sendto`.
+    pub syscall: String,
+    /// The error it gives, such as `ENOBUFS`.
+    pub errno: &'static str,
+    /// Which of the calls fails.
+    pub nth: usize,
+}
+
+/// The system calls that a plugin made, one line each as strace writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    lines: Vec<String>,
+}
+
+impl Trace {
+    /// Reads and removes a log of strace.
+    pub(super) fn take(log: &str) -> Result<Trace> {
+        let text =
+            fs::read_to_string(log).with_context(|| format!("{log}: is strace installed?"))?;
+        fs::remove_file(log)?;
+        let calls = text.lines().filter(|line| !line.contains(" resumed>"));
+        Ok(Trace {
+            lines: calls.map(str::to_owned).collect(),
+        })
+    }
+
+    /// All lines: process id, name, arguments, result.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// How often one of these was called.
+    pub fn count(&self, names: &[&str]) -> usize {
+        self.names().filter(|name| names.contains(name)).count()
+    }
+
+    /// How many programs were started, the plugin itself not counted.
+    pub fn programs(&self) -> usize {
+        self.count(&["execve", "execveat"]).saturating_sub(1)
+    }
+
+    /// How many processes and threads were started.
+    pub fn forks(&self) -> usize {
+        self.count(&["clone", "clone3", "fork", "vfork"])
+    }
+
+    /// How many messages were sent on sockets.
+    pub fn sends(&self) -> usize {
+        self.count(&["sendto", "sendmsg", "sendmmsg"])
+    }
+
+    /// The name of each call, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(|line| {
+            let call = line
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .trim_start();
+            call.split_once('(').map(|(name, _)| name)
+        })
+    }
+}
+
+/// A name for a log, on the node's own `/run`.
+pub(super) fn log_file() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("/run/lab-strace.{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The arguments of strace before the program.
+pub(super) fn arguments(log: &str, fault: Option<&Fault>) -> Vec<String> {
+    let mut arguments: Vec<String> = ["-f", "-qq", "-s", "256", "-o", log]
+        .map(str::to_owned)
+        .into();
+    if let Some(Fault {
+        syscall,
+        errno,
+        nth,
+    }) = fault
+    {
+        arguments.extend([
+            "-e".into(),
+            format!("inject={syscall}:error={errno}:when={nth}"),
+        ]);
+    }
+    arguments
+}
