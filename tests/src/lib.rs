@@ -28,6 +28,7 @@ mod need;
 mod node;
 mod plugins;
 mod pod;
+pub mod probe;
 mod runner;
 mod snapshot;
 mod space;
