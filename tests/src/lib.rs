@@ -29,6 +29,7 @@ mod node;
 mod plugins;
 mod pod;
 pub mod probe;
+pub mod report;
 mod runner;
 mod snapshot;
 mod space;

@@ -1,0 +1,57 @@
+# Heddle's everyday commands. `make demo` shows it, `make test` proves it; both want root (or sudo) for namespaces.
+.DEFAULT_GOAL := build
+.PHONY: build test demo bench lint deps missing install clean
+
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL    := $(shell uname -m)-unknown-linux-musl
+# What the shipped programs are built for: static musl where rustup has it, static glibc otherwise.
+TARGET  := $(shell { rustup target list --installed 2>/dev/null | grep -qx $(MUSL) \
+                     || rustup target add $(MUSL) >/dev/null 2>&1; } && echo $(MUSL) || echo $(HOST))
+STATIC  := $(if $(filter %-musl,$(TARGET)),,-C target-feature=+crt-static)
+OUTPUT   = $(or $(CARGO_TARGET_DIR),target)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+TOOLS   := $(CURDIR)/target/tools
+CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
+
+# What the tests use when it is there: program (or file) and the Debian package that brings it.
+PARTS := ip:iproute2 nft:nftables strace:strace /usr/lib/cni/bridge:containernetworking-plugins \
+         containerd:containerd runc:runc podman:podman busybox:busybox-static
+ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(part))) >/dev/null \
+         || echo $(lastword $(subst :, ,$(part)))))
+
+build: ## The static programs, in dist/
+	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) -p heddle-cni
+	install -D -t dist $(OUTPUT)/$(TARGET)/dist/heddle-cni
+	@stat -c '%n: %s bytes, for $(TARGET)' dist/*
+
+test: build missing ## All tests; what this machine lacks is skipped with the reason
+	PATH="$(TOOLS):$$PATH" RUST_LIB_BACKTRACE=1 \
+	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked --workspace --no-fail-fast
+
+demo: build ## A node, two pods and the packets between them, then nothing again
+	cargo build --locked --quiet -p lab --bin demo
+	@$(AS_ROOT) $(OUTPUT)/debug/demo
+
+bench: build missing ## Our plugins beside the reference's and the kernel's own floor
+	cargo build --locked --quiet --release -p lab --bin bench
+	@$(AS_ROOT) $(OUTPUT)/release/bench
+
+lint: ## What a change has to pass besides the tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "skipped: cargo-deny is not installed"; fi
+
+missing: # Says which of the tests' parts are absent, and how to get them.
+	@for package in $(ABSENT); do echo "not installed: $$package (make deps, or its tests are skipped)"; done
+
+deps: ## Everything that the tests can use: Debian's packages, and the real cnitool where Go is
+	$(if $(ABSENT),$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y --no-install-recommends $(ABSENT))
+	@if command -v go >/dev/null; then GOBIN=$(TOOLS) go install $(CNITOOL) || echo "no cnitool: its tests are skipped"; \
+	 else echo "not installed: go, so no cnitool: its tests are skipped"; fi
+
+install: build ## Puts the plugins where this machine's runtimes look (see install.sh --help)
+	$(AS_ROOT) ./install.sh
+
+clean:
+	cargo clean
+	rm -rf dist
