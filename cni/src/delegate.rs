@@ -55,3 +55,6 @@ fn invocation<'a>(call: &'a Call, plugin_type: &'a str, command: Command) -> Inv
         conf: call.conf.raw(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod names;
 mod result;
 pub mod runtime;
 mod serve;
+#[cfg(test)]
+mod testing;
 mod version;
 
 pub use args::CniArgs;

@@ -286,3 +286,6 @@ fn in_file(file: &Path, e: &Error) -> Error {
         format!("error parsing configuration list {}: {e}", file.display()),
     )
 }
+
+#[cfg(test)]
+mod tests;
