@@ -1,1 +1,26 @@
-//! (to be written)
+//! The only room that talks to the kernel: links, addresses, routes, nftables, network namespaces,
+//! sysctls. Blocking, batched and typed; each verb says which `ip`, `bridge` or `nft` command it
+//! equals. It knows nothing of CNI and decides nothing.
+//!
+//! A [`Handle`] is one netlink socket in one network namespace. Changes are [`Request`]s, made by the
+//! functions of the noun they are about ([`link`], [`address`], [`route`]), and several of them travel
+//! in one system call by [`Handle::execute`].
+
+pub mod address;
+mod error;
+mod handle;
+pub mod link;
+mod mac;
+pub mod netns;
+mod request;
+pub mod route;
+mod socket;
+pub mod sysctl;
+
+pub use address::Address;
+pub use error::{Error, Result};
+pub use handle::Handle;
+pub use link::Link;
+pub use mac::Mac;
+pub use request::Request;
+pub use route::{Route, RouteFilter, RouteHop};

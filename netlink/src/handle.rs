@@ -1,0 +1,108 @@
+//! A route netlink socket in one network namespace, and the questions that can be asked through it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::address::{self, Address};
+use crate::error::Result;
+use crate::link::{self, Link, PortVlan};
+use crate::netns::Netns;
+use crate::request::Request;
+use crate::route::{self, Route, RouteFilter, RouteHop};
+use crate::socket::Socket;
+
+/// One socket; everything asked through it is about the namespace in which it was opened.
+#[derive(Debug)]
+pub struct Handle(Socket);
+
+impl Handle {
+    /// Opens a handle on the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When there is no netlink socket to be had.
+    pub fn new() -> Result<Self> {
+        Socket::open(netlink_sys::protocols::NETLINK_ROUTE).map(Self)
+    }
+
+    /// Opens a handle on another network namespace; the calling thread is back in its own afterwards.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn in_netns(netns: &Netns) -> Result<Self> {
+        netns.run(Self::new)?
+    }
+
+    /// Sends changes, several of them in one system call. All are carried out, also those behind one
+    /// that fails; the first failure is returned.
+    ///
+    /// # Errors
+    /// The kernel's refusal, which names the request.
+    pub fn execute(&mut self, requests: Vec<Request>) -> Result<()> {
+        self.0.execute(&requests)
+    }
+
+    /// One link by its name; `None` when there is none. Equals `ip link show NAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        link::get_by_name(&mut self.0, name)
+    }
+
+    /// One link by its index; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
+        link::get_by_index(&mut self.0, index)
+    }
+
+    /// All links. Equals `ip link show`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        link::list(&mut self.0)
+    }
+
+    /// The VLANs of one bridge port. Equals `bridge vlan show dev NAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn port_vlans(&mut self, index: u32) -> Result<Vec<PortVlan>> {
+        link::vlan::list(&mut self.0, index)
+    }
+
+    /// Waits until the bridge forwards to and from a port, at most `patience`; true when it does.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn wait_forwarding(&mut self, port: &str, patience: Duration) -> Result<bool> {
+        link::wait::forwarding(&mut self.0, port, patience)
+    }
+
+    /// The addresses of one link, or of all. Equals `ip address show [dev NAME]`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn addresses(&mut self, index: Option<u32>) -> Result<Vec<Address>> {
+        address::list(&mut self.0, index)
+    }
+
+    /// The unicast routes of all tables but `local`, as far as `filter` lets them through. Equals
+    /// `ip route show table all`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>> {
+        route::list(&mut self.0, filter)
+    }
+
+    /// Where a packet to `destination` would go; `None` when nowhere. Equals `ip route get ADDRESS`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<RouteHop>> {
+        route::lookup(&mut self.0, destination)
+    }
+}

@@ -1,0 +1,232 @@
+//! Links: what the kernel says of one, and the changes that go for all kinds. Each kind that is made
+//! here has a file in `link/`.
+
+mod bridge;
+mod port;
+mod veth;
+pub(crate) mod vlan;
+pub(crate) mod wait;
+
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Parseable};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+
+pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
+pub use self::port::{BridgePort, PortInfo};
+pub use self::veth::Veth;
+pub use self::vlan::PortVlan;
+use crate::error::{Error, Result};
+use crate::mac::Mac;
+use crate::request::{Request, emit};
+use crate::socket::Socket;
+
+pub(crate) const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+pub(crate) const RTM_GETLINK: u16 = 18;
+pub(crate) const RTM_SETLINK: u16 = 19;
+
+const AF_INET: u16 = 2;
+const IFLA_AF_SPEC: u16 = 26;
+/// `IFLA_INET_CONF`, include/uapi/linux/if_link.h.
+const IFLA_INET_CONF: u16 = 1;
+/// `IPV4_DEVCONF_ARP_NOTIFY`, include/uapi/linux/ip.h.
+const DEVCONF_ARP_NOTIFY: u16 = 22;
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `bridge`, `veth`, `vxlan` …; `None` for a physical device and for `lo`.
+    pub kind: Option<String>,
+    /// Its hardware address, where that has six bytes.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is set up (`IFF_UP`).
+    pub up: bool,
+    /// How many asked for promiscuous mode.
+    pub promiscuity: u32,
+    /// Index of the bridge or other device that it is a port of.
+    pub master: Option<u32>,
+    /// Index of the other end of a veth pair, in that end's namespace, or of the device below.
+    pub peer_index: Option<u32>,
+    /// What its namespace calls the namespace of the other end; `None` when both are in the same.
+    pub peer_netns_id: Option<i32>,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// What is special about a bridge.
+    pub bridge: Option<BridgeInfo>,
+    /// What is special about a port of a bridge.
+    pub port: Option<PortInfo>,
+}
+
+/// Sets a link up. Equals `ip link set dev NAME up`.
+pub fn set_up(index: u32) -> Request {
+    set_flags(index, LinkFlags::Up, LinkFlags::Up, "set up")
+}
+
+/// Sets a link down. Equals `ip link set dev NAME down`.
+pub fn set_down(index: u32) -> Request {
+    set_flags(index, LinkFlags::Up, LinkFlags::empty(), "set down")
+}
+
+/// Makes a link promiscuous, or no longer. Equals `ip link set dev NAME promisc on|off`.
+pub fn set_promisc(index: u32, on: bool) -> Request {
+    let flags = if on {
+        LinkFlags::Promisc
+    } else {
+        LinkFlags::empty()
+    };
+    set_flags(index, LinkFlags::Promisc, flags, "set promiscuous mode of")
+}
+
+/// Sets the MTU, in bytes. Equals `ip link set dev NAME mtu BYTES`.
+pub fn set_mtu(index: u32, mtu: u32) -> Request {
+    set(index, LinkAttribute::Mtu(mtu), "set the MTU of")
+}
+
+/// Sets the MAC. Equals `ip link set dev NAME address MAC`.
+pub fn set_mac(index: u32, mac: Mac) -> Request {
+    set(
+        index,
+        LinkAttribute::Address(mac.bytes().to_vec()),
+        "set the MAC of",
+    )
+}
+
+/// Lets a link announce its IPv4 addresses by gratuitous ARP when it comes up. Equals
+/// `sysctl -w net.ipv4.conf.NAME.arp_notify=1`, without leaving netlink.
+pub fn arp_notify(index: u32) -> Request {
+    let setting = emit(&DefaultNla::new(
+        DEVCONF_ARP_NOTIFY,
+        1_u32.to_ne_bytes().to_vec(),
+    ));
+    let settings = emit(&DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting));
+    let family = emit(&DefaultNla::new(AF_INET | NLA_F_NESTED, settings));
+    set(
+        index,
+        LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC | NLA_F_NESTED, family)),
+        "set arp_notify of",
+    )
+}
+
+/// Deletes a link; the other end of a veth pair goes with it. Equals `ip link delete dev NAME`.
+pub fn delete(index: u32) -> Request {
+    Request::new(
+        RTM_DELLINK,
+        0,
+        &by_index(index),
+        "delete",
+        format!("link {index}"),
+    )
+}
+
+fn set(index: u32, attribute: LinkAttribute, verb: &'static str) -> Request {
+    let mut message = by_index(index);
+    message.attributes.push(attribute);
+    Request::new(RTM_SETLINK, 0, &message, verb, format!("link {index}"))
+}
+
+fn set_flags(index: u32, mask: LinkFlags, flags: LinkFlags, verb: &'static str) -> Request {
+    let mut message = by_index(index);
+    message.header.flags = flags;
+    message.header.change_mask = mask;
+    Request::new(RTM_SETLINK, 0, &message, verb, format!("link {index}"))
+}
+
+pub(crate) fn by_index(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+pub(crate) fn by_name(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+pub(crate) fn get_by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
+    get(socket, by_name(name), || format!("link {name}"))
+}
+
+pub(crate) fn get_by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>> {
+    get(socket, by_index(index), || format!("link {index}"))
+}
+
+fn get(
+    socket: &mut Socket,
+    mut message: LinkMessage,
+    object: impl Fn() -> String,
+) -> Result<Option<Link>> {
+    message.attributes.push(without_statistics());
+    socket.get(RTM_GETLINK, &emit(&message), object, parse)
+}
+
+pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(without_statistics());
+    socket.dump(RTM_GETLINK, &emit(&message), "links", |_, payload| {
+        parse(payload).map(Some)
+    })
+}
+
+/// Counters are two thirds of what the kernel says about a link.
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+pub(crate) fn parse(payload: &[u8]) -> Result<Link> {
+    let message = LinkMessage::parse(payload).map_err(Error::decode("a link"))?;
+    let mut link = Link {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        ..Link::default()
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => {
+                link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::from)
+            }
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::Link(peer) => link.peer_index = Some(peer),
+            LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::LinkInfo(infos) => read_info(&mut link, infos),
+            _ => {}
+        }
+    }
+    Ok(link)
+}
+
+fn read_info(link: &mut Link, infos: Vec<LinkInfo>) {
+    for info in infos {
+        match info {
+            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+            LinkInfo::Data(InfoData::Bridge(settings)) => {
+                link.bridge = Some(BridgeInfo::read(&settings))
+            }
+            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                link.port = Some(PortInfo::read(&settings))
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `IFLA_LINKINFO` of a link that is to be made.
+pub(crate) fn info(kind: InfoKind, data: Option<InfoData>) -> LinkAttribute {
+    let mut infos = vec![LinkInfo::Kind(kind)];
+    infos.extend(data.map(LinkInfo::Data));
+    LinkAttribute::LinkInfo(infos)
+}

@@ -1,0 +1,60 @@
+//! Settings of a bridge's port.
+
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo,
+};
+
+use super::{RTM_NEWLINK, by_name};
+use crate::request::Request;
+
+/// Settings to be made on a port; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Send frames back where they came from.
+    pub hairpin: Option<bool>,
+    /// Keep it from talking to other isolated ports.
+    pub isolated: Option<bool>,
+}
+
+/// A port as the kernel describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortInfo {
+    /// Whether the bridge forwards to and from it.
+    pub forwarding: bool,
+    /// Whether it sends frames back where they came from.
+    pub hairpin: bool,
+    /// Whether it cannot talk to other isolated ports.
+    pub isolated: bool,
+}
+
+impl BridgePort {
+    /// Equals `bridge link set dev NAME [hairpin on|off] [isolated on|off]`.
+    pub fn request(&self, port: &str) -> Request {
+        let mut settings = Vec::new();
+        settings.extend(self.hairpin.map(InfoBridgePort::HairpinMode));
+        settings.extend(self.isolated.map(InfoBridgePort::Isolated));
+        let mut message = by_name(port);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(settings)),
+        ]));
+        // Not RTM_SETLINK, which passes port settings over (net/core/rtnetlink.c, rtnl_setlink).
+        Request::new(
+            RTM_NEWLINK,
+            0,
+            &message,
+            "set up",
+            format!("bridge port {port}"),
+        )
+    }
+}
+
+impl PortInfo {
+    pub(super) fn read(settings: &[InfoBridgePort]) -> Self {
+        Self {
+            forwarding: settings.contains(&InfoBridgePort::State(BridgePortState::Forwarding)),
+            hairpin: settings.contains(&InfoBridgePort::HairpinMode(true)),
+            isolated: settings.contains(&InfoBridgePort::Isolated(true)),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Network namespaces: opening one by path, comparing two, doing something inside one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::error::{Error, Result};
+
+/// File system type of namespace files (`NSFS_MAGIC`, include/uapi/linux/magic.h).
+const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+
+/// An open network namespace; it lives at least as long as this.
+#[derive(Debug)]
+pub struct Netns(File);
+
+impl Netns {
+    /// Opens the namespace that `path` leads to, such as `/run/netns/x` or `/proc/42/ns/net`.
+    ///
+    /// # Errors
+    /// [`Error::NotANetns`] when the path is missing or is a file of another kind, as the mount point
+    /// of a namespace is after a reboot.
+    pub fn open(path: &Path) -> Result<Self> {
+        let wrong = |why| Error::NotANetns {
+            path: path.to_owned(),
+            why,
+        };
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => wrong("there is no such file"),
+            io::ErrorKind::NotADirectory => wrong("a part of the path is not a directory"),
+            _ => Error::io(format!("open {}", path.display()))(error),
+        })?;
+        let stat = fstatfs(&file)
+            .map_err(|errno| Error::io(format!("look at {}", path.display()))(errno.into()))?;
+        match stat.filesystem_type() {
+            NSFS_MAGIC => Ok(Self(file)),
+            _ => Err(wrong("it is a file of another kind")),
+        }
+    }
+
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn current() -> Result<Self> {
+        let path = "/proc/thread-self/ns/net";
+        File::open(path)
+            .map(Self)
+            .map_err(Error::io(format!("open {path}")))
+    }
+
+    /// Whether both are one and the same namespace.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be looked at.
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let identity = |netns: &Self| netns.0.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let same = || Ok(identity(self)? == identity(other)?);
+        same().map_err(Error::io("compare network namespaces"))
+    }
+
+    /// Runs `inside` with the calling thread in this namespace, and comes back, also from a panic.
+    /// A thread that could not come back would do the host's work in a pod, so the process is
+    /// aborted then.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered: `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` when it is a
+    /// namespace of another kind.
+    pub fn run<T>(&self, inside: impl FnOnce() -> T) -> Result<T> {
+        let home = Home(Self::current()?);
+        setns(&self.0, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::io("enter the network namespace")(errno.into()))?;
+        let outcome = inside();
+        drop(home);
+        Ok(outcome)
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The namespace to come back to.
+struct Home(Netns);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+            std::process::abort();
+        }
+    }
+}
