@@ -7,6 +7,13 @@ use sha2::{Digest, Sha256};
 
 use crate::Attachment;
 
+/// How many bytes a link's alias holds (`IFALIASZ` in `include/uapi/linux/if.h`, less the closing zero).
+pub const ALIAS_MAX: usize = 255;
+
+/// How many bytes the comment of an nftables rule or set element holds (`NFT_USERDATA_MAXLEN`, less what `nft` wraps
+/// around it, by its own limit of 128 with the closing zero).
+pub const COMMENT_MAX: usize = 127;
+
 /// The name of the attachment's link on the host: `veth` and 11 hex digits, 15 bytes, as long as the kernel allows.
 pub fn host_link_name(attachment: &Attachment) -> String {
     let input = format!("{}\n{}", attachment.container_id, attachment.ifname);
@@ -26,7 +33,7 @@ pub fn mac(attachment: &Attachment, end: &str) -> [u8; 6] {
 
 /// `heddle/<network>/<container id>/<ifname>` in at most `max` bytes: if the plain form is longer, network and
 /// container id are each replaced by `#` and 16 hex digits of their hash. `max` must be at least 60.
-/// A link's alias holds 255 bytes, the comment of an nftables rule or set element 127.
+/// See [`ALIAS_MAX`] and [`COMMENT_MAX`].
 pub fn mark(network: &str, attachment: &Attachment, max: usize) -> String {
     let Attachment {
         container_id,
@@ -63,4 +70,71 @@ fn hex(input: &str, digits: usize) -> String {
     }
     out.truncate(digits);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(container_id: &str, ifname: &str) -> Attachment {
+        Attachment {
+            container_id: container_id.into(),
+            ifname: ifname.into(),
+        }
+    }
+
+    #[test]
+    fn names_do_not_change_from_release_to_release() {
+        // printf 'c1\neth0' | sha256sum: a pod that is up must be found by the next release as well.
+        let a = attachment("c1", "eth0");
+        assert_eq!(host_link_name(&a), "veth9bb0edf9ca5");
+        assert_eq!(mark("net", &a, ALIAS_MAX), "heddle/net/c1/eth0");
+        assert_ne!(
+            host_link_name(&a),
+            host_link_name(&attachment("c1", "eth1"))
+        );
+        assert_ne!(
+            host_link_name(&attachment("c", "1eth0")),
+            host_link_name(&attachment("c1", "eth0"))
+        );
+    }
+
+    #[test]
+    fn mac_addresses_are_local_unicast_and_differ_by_end() {
+        let a = attachment("c1", "eth0");
+        for end in ["host", "container"] {
+            assert_eq!(mac(&a, end)[0] & 0b11, 0b10);
+            assert_eq!(mac(&a, end), mac(&a, end));
+        }
+        assert_ne!(mac(&a, "host"), mac(&a, "container"));
+    }
+
+    #[test]
+    fn a_mark_fits_and_tells_its_network() {
+        let long = "a-network-whose-name-is-quite-long";
+        let id = "0123456789abcdef".repeat(16);
+        for (network, id, ifname) in [
+            ("n", "c", "e"),
+            (long, "c", "e"),
+            ("n", id.as_str(), "fifteen-bytes-a"),
+            (long, id.as_str(), "fifteen-bytes-a"),
+        ] {
+            let a = attachment(id, ifname);
+            for max in [ALIAS_MAX, COMMENT_MAX, 60] {
+                let mark = mark(network, &a, max);
+                assert!(mark.len() <= max, "{mark}");
+                assert!(belongs_to(&mark, network), "{mark}");
+                for other in ["", "x", "heddle", "n-", "a-network-whose-name-is-quite-lon"] {
+                    assert!(!belongs_to(&mark, other), "{mark} of {other}");
+                }
+            }
+        }
+        assert_eq!(
+            mark(long, &attachment(&id, "eth0"), COMMENT_MAX),
+            "heddle/#efb05cf6f675a9bc/#2f8ab27c794db6af/eth0"
+        );
+        for foreign in ["", "heddle", "heddle/", "heddle/n", "other/n/c/e"] {
+            assert!(!belongs_to(foreign, "n"), "{foreign}");
+        }
+    }
 }
