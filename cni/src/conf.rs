@@ -130,3 +130,78 @@ fn invalid(msg: String) -> Error {
 pub(crate) fn version(doc: &Value) -> Option<Version> {
     read_at::<String>(doc, &["cniVersion"]).ok()??.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Ipam {
+        data_dir: String,
+        step: u8,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Conf {
+        bridge: String,
+        ipam: Ipam,
+    }
+
+    fn conf() -> NetConf {
+        let doc = json!({
+            "cniVersion": "1.0.0", "name": "net", "Bridge": "cbr0", "IPAM": {"dataDIR": "/d", "Step": 300},
+            "runtimeConfig": null, "args": {"CNI": {"step": 7}}, "dns": "8.8.8.8",
+        });
+        NetConf::new(doc, Version::ALL, Command::Add).unwrap()
+    }
+
+    fn parse_key<T: DeserializeOwned + Default>(path: &[&str]) -> std::result::Result<T, String> {
+        conf().parse_key(path).map_err(|e| {
+            assert_eq!(e.code, Code::InvalidConfig);
+            e.msg
+        })
+    }
+
+    #[test]
+    fn a_key_is_found_whatever_its_case_and_its_default_where_nothing_stands() {
+        assert_eq!(parse_key(&["bridge"]), Ok("cbr0".to_owned()));
+        assert_eq!(parse_key(&["ipam", "datadir"]), Ok("/d".to_owned()));
+        let seven = Ipam {
+            step: 7,
+            ..Ipam::default()
+        };
+        assert_eq!(parse_key(&["args", "cni"]), Ok(seven));
+        for absent in [
+            &["runtimeConfig"][..],
+            &["runtimeConfig", "ips"],
+            &["args", "labels"],
+            &["x", "y", "z"],
+        ] {
+            assert_eq!(parse_key(absent), Ok(Ipam::default()), "{absent:?}");
+        }
+    }
+
+    #[test]
+    fn a_misfit_is_told_by_its_whole_path_as_it_is_spelled() {
+        let step =
+            r#"invalid value 300 for key "IPAM.Step": expected a whole number from 0 to 255"#;
+        assert_eq!(parse_key::<Ipam>(&["ipam"]), Err(step.into()));
+        assert_eq!(parse_key::<u8>(&["ipam", "step"]), Err(step.into()));
+        let error = conf().parse::<Conf>().unwrap_err();
+        assert_eq!(
+            (error.code, error.msg.as_str()),
+            (Code::InvalidConfig, step)
+        );
+        let object = r#"invalid value "8.8.8.8" for key "dns": expected an object"#;
+        assert_eq!(
+            parse_key::<Vec<String>>(&["dns", "search"]),
+            Err(object.into())
+        );
+    }
+}

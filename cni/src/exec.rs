@@ -156,9 +156,8 @@ impl Invocation<'_> {
 
 /// The error document that a plugin printed.
 fn printed_error(stdout: &[u8]) -> std::result::Result<Error, String> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     #[serde(default)]
-    #[derive(Default)]
     struct Wire {
         code: u32,
         msg: String,

@@ -17,7 +17,7 @@ pub const COMMENT_MAX: usize = 127;
 /// The name of the attachment's link on the host: `veth` and 11 hex digits, 15 bytes, as long as the kernel allows.
 pub fn host_link_name(attachment: &Attachment) -> String {
     let input = format!("{}\n{}", attachment.container_id, attachment.ifname);
-    format!("veth{}", hex(&input, 11))
+    format!("veth{}", digest(&input, 11))
 }
 
 /// A MAC address of the attachment's own, locally administered and for one station (IEEE 802, clause 8.2): `end`
@@ -57,11 +57,26 @@ pub fn belongs_to(mark: &str, network: &str) -> bool {
         .is_some_and(|(net, _)| net == network || net == hashed(network))
 }
 
-fn hashed(part: &str) -> String {
-    format!("#{}", hex(part, 16))
+/// The network and attachment that [`mark`] was made for; `None` when it is none of ours, or had to hash the names.
+pub fn parse_mark(mark: &str) -> Option<(String, Attachment)> {
+    let mut parts = mark.strip_prefix("heddle/")?.split('/');
+    let (network, container_id, ifname) = (parts.next()?, parts.next()?, parts.next()?);
+    if network.starts_with('#') {
+        return None;
+    }
+    let attachment = Attachment {
+        container_id: container_id.to_owned(),
+        ifname: ifname.to_owned(),
+    };
+    Some((network.to_owned(), attachment))
 }
 
-fn hex(input: &str, digits: usize) -> String {
+fn hashed(part: &str) -> String {
+    format!("#{}", digest(part, 16))
+}
+
+/// The first `digits`, at most 64, hex digits of the SHA-256 of `input`.
+pub fn digest(input: &str, digits: usize) -> String {
     let mut out = String::with_capacity(64);
     for byte in Sha256::digest(input.as_bytes()) {
         for nibble in [byte >> 4, byte & 15] {

@@ -76,9 +76,8 @@ impl Families {
 }
 
 /// The form from 0.3.0 on. What a version does not define is read all the same: it does no harm.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Lists {
     interfaces: Vec<WireInterface>,
     ips: Vec<WireIp>,
