@@ -3,6 +3,9 @@
 //! in `known_differences`. Of 0.1.0 and 0.2.0 the other knows nothing.
 #![allow(clippy::unwrap_used)]
 
+mod ours;
+mod theirs;
+
 use std::env;
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
@@ -28,97 +31,6 @@ fn main() -> ExitCode {
                 Trial::test("known_differences", known_differences),
             ];
             libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-        }
-    }
-}
-
-/// Returns what `give` in the configuration says, or fails as `fail` says.
-mod ours {
-    use cni::{AddResult, Call, Code, Error, Plugin, Result, Version};
-    use serde_json::Value;
-
-    pub struct Echo;
-
-    fn obey(call: &Call) -> Result<AddResult> {
-        let fail: Option<(u32, String, String)> = call.conf.parse_key(&["fail"])?;
-        if let Some((code, msg, details)) = fail {
-            return Err(Error::new(Code::from(code), msg).details(details));
-        }
-        let give: Value = call.conf.parse_key(&["give"])?;
-        AddResult::from_json(&give, Version::V1_1_0)
-    }
-
-    impl Plugin for Echo {
-        fn about(&self) -> &'static str {
-            "echo"
-        }
-        fn versions(&self) -> &'static [Version] {
-            &Version::ALL[2..]
-        }
-        fn add(&self, call: &Call) -> Result<AddResult> {
-            obey(call)
-        }
-        fn del(&self, call: &Call) -> Result<()> {
-            obey(call).map(drop)
-        }
-        fn check(&self, call: &Call) -> Result<()> {
-            obey(call).map(drop)
-        }
-        fn gc(&self, call: &Call) -> Result<()> {
-            obey(call).map(drop)
-        }
-        fn status(&self, call: &Call) -> Result<()> {
-            obey(call).map(drop)
-        }
-    }
-}
-
-/// The same on the other library.
-mod theirs {
-    use std::process::ExitCode;
-
-    use rscni_plugin::cni::{Cni, Plugin};
-    use rscni_plugin::error::Error;
-    use rscni_plugin::types::{Args, CNIResult};
-
-    struct Echo;
-
-    fn obey(args: &Args) -> Result<CNIResult, Error> {
-        let custom = &args.config().custom;
-        if let Some(fail) = custom.get("fail") {
-            let (code, msg, details) = serde_json::from_value(fail.clone())
-                .map_err(|e| Error::FailedToDecode(e.to_string()))?;
-            return Err(Error::Custom(code, msg, details));
-        }
-        let give = custom
-            .get("give")
-            .cloned()
-            .unwrap_or_else(|| serde_json::json!({}));
-        serde_json::from_value(give).map_err(|e| Error::FailedToDecode(e.to_string()))
-    }
-
-    impl Cni for Echo {
-        fn add(&self, args: Args) -> Result<CNIResult, Error> {
-            obey(&args)
-        }
-        fn del(&self, args: Args) -> Result<(), Error> {
-            obey(&args).map(drop)
-        }
-        fn check(&self, args: Args) -> Result<(), Error> {
-            obey(&args).map(drop)
-        }
-        fn status(&self, args: Args) -> Result<(), Error> {
-            obey(&args).map(drop)
-        }
-        fn gc(&self, args: Args) -> Result<(), Error> {
-            obey(&args).map(drop)
-        }
-    }
-
-    pub fn run() -> ExitCode {
-        match Plugin::default().run(&Echo) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
         }
     }
 }
