@@ -6,6 +6,7 @@ mod encode;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::Deserialize;
 
 /// The result of ADD, always held in the form of 1.1.0; older forms exist only on the wire.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +50,8 @@ pub struct IpConfig {
 }
 
 /// One route. Every attribute may be absent; `Some(0)` is not the same as absent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(from = "decode::WireRoute")]
 pub struct Route {
     /// The destination.
     pub dst: IpNetwork,
@@ -67,8 +69,24 @@ pub struct Route {
     pub scope: Option<u8>,
 }
 
+impl Route {
+    /// A route to `dst`, every attribute absent.
+    pub fn to(dst: IpNetwork) -> Self {
+        Route {
+            dst,
+            gw: None,
+            mtu: None,
+            advmss: None,
+            priority: None,
+            table: None,
+            scope: None,
+        }
+    }
+}
+
 /// What the resolver should be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(from = "decode::WireDns")]
 pub struct Dns {
     /// Addresses of name servers, first choice first.
     pub nameservers: Vec<String>,

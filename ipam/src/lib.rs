@@ -1,1 +1,11 @@
-//! (to be written)
+//! Who has which address: the `host-local` and `static` IPAM plugins.
+//!
+//! Both are ordinary plugins and can be called in process as well, with the very call that their caller
+//! got. They touch files under their data directory and nothing else.
+
+mod host_local;
+mod requests;
+mod static_addresses;
+
+pub use host_local::HostLocal;
+pub use static_addresses::Static;

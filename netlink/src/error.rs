@@ -48,6 +48,9 @@ pub enum Error {
         /// What was wrong with it.
         source: DecodeError,
     },
+    /// The ruleset has changed since it was read for this transaction.
+    #[error("the nftables ruleset was changed by another program at the same moment")]
+    Stale,
     /// A dump kept being interrupted by changes (`NLM_F_DUMP_INTR`).
     #[error("cannot read {0}: they change faster than they can be read")]
     Unstable(&'static str),
@@ -86,7 +89,7 @@ impl Error {
 
     /// Whether the same may work in a moment.
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::Unstable(_))
+        matches!(self, Self::Unstable(_) | Self::Stale)
             || matches!(self.errno(), Some(Errno::EBUSY | Errno::ENOBUFS))
     }
 

@@ -4,7 +4,8 @@
 //!
 //! A [`Handle`] is one netlink socket in one network namespace. Changes are [`Request`]s, made by the
 //! functions of the noun they are about ([`link`], [`address`], [`route`]), and several of them travel
-//! in one system call by [`Handle::execute`].
+//! in one system call by [`Handle::execute`]. Rules are another matter, with handles and atomic
+//! transactions of their own: [`nft`].
 
 pub mod address;
 mod error;
@@ -12,6 +13,7 @@ mod handle;
 pub mod link;
 mod mac;
 pub mod netns;
+pub mod nft;
 mod request;
 pub mod route;
 mod socket;

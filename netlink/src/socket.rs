@@ -214,6 +214,13 @@ impl Socket {
             .map_err(Error::io("subscribe to kernel events"))
     }
 
+    /// Takes the next `count` sequence numbers and returns the first of them.
+    pub(crate) fn reserve(&mut self, count: u32) -> u32 {
+        let first = self.sequence.wrapping_add(1);
+        self.sequence = self.sequence.wrapping_add(count);
+        first
+    }
+
     fn ask(&mut self, kind: u16, flags: u16, payload: &[u8]) -> Result<u32> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut bytes = Vec::with_capacity(HEADER + payload.len());

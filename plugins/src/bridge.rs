@@ -43,7 +43,7 @@ impl Plugin for Bridge {
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
         failures.note(port::remove(call));
-        failures.note(mac_spoof::remove(&call.attachment));
+        failures.note(mac_spoof::remove(call));
         failures.note(masquerade::remove(call));
         failures.note(ipam_of(call).and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.del(call))));
         failures.into_result()
@@ -72,7 +72,9 @@ impl Plugin for Bridge {
         if conf.ip_masq || conf.mac_spoof_check {
             masquerade::status()?;
         }
-        conf.ipam.as_deref().map_or(Ok(()), |plugin| Ipam::resolve(call, plugin)?.status(call))
+        conf.ipam
+            .as_deref()
+            .map_or(Ok(()), |plugin| Ipam::resolve(call, plugin)?.status(call))
     }
 }
 
@@ -88,7 +90,11 @@ fn ipam_of(call: &Call) -> Result<Option<Ipam>> {
 
 fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<AddResult> {
     let netns = sandbox::open(call)?;
-    let ipam = conf.ipam.as_deref().map(|plugin| Ipam::resolve(call, plugin)).transpose()?;
+    let ipam = conf
+        .ipam
+        .as_deref()
+        .map(|plugin| Ipam::resolve(call, plugin))
+        .transpose()?;
     let mut host = Handle::new().map_err(kernel)?;
 
     // From finding the bridge to being its port nobody may remove it.
@@ -99,14 +105,16 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     drop(lock);
 
     if conf.mac_spoof_check {
-        undo.push("the MAC spoof check", || mac_spoof::remove(&call.attachment));
+        undo.push("the MAC spoof check", || mac_spoof::remove(call));
         mac_spoof::add(call, veth.mac)?;
     }
 
     let mut result = match &ipam {
         Some(_) => {
             let plugin = conf.ipam.as_deref().unwrap_or_default();
-            undo.push("the IPAM allocation", move || Ipam::resolve(call, plugin)?.del(call));
+            undo.push("the IPAM allocation", move || {
+                Ipam::resolve(call, plugin)?.del(call)
+            });
             addresses(ipam.as_ref(), call, conf)?
         }
         None => AddResult::default(),
@@ -115,9 +123,18 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
 
     let mut pod = Handle::in_netns(&netns).map_err(kernel)?;
     if !conf.disable_container_interface {
-        let eth = pod.link(&call.attachment.ifname).map_err(kernel)?.ok_or_else(|| {
-            Error::new(Code::Internal, format!("{} vanished from the pod while it was being attached", call.attachment.ifname))
-        })?;
+        let eth = pod
+            .link(&call.attachment.ifname)
+            .map_err(kernel)?
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Internal,
+                    format!(
+                        "{} vanished from the pod while it was being attached",
+                        call.attachment.ifname
+                    ),
+                )
+            })?;
         let link = PodLink {
             netns: &netns,
             index: eth.index,
@@ -138,8 +155,18 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     let vlan_gateway = gateways.apply(&mut host, conf, &bridge)?;
 
     result.interfaces = vec![
-        Interface { name: bridge.name, mac: Some(bridge.mac.to_string()), mtu: Some(bridge.mtu), ..Interface::default() },
-        Interface { name: veth.host_name, mac: Some(veth.host_mac.to_string()), mtu: Some(mtu), ..Interface::default() },
+        Interface {
+            name: bridge.name,
+            mac: Some(bridge.mac.to_string()),
+            mtu: Some(bridge.mtu),
+            ..Interface::default()
+        },
+        Interface {
+            name: veth.host_name,
+            mac: Some(veth.host_mac.to_string()),
+            mtu: Some(mtu),
+            ..Interface::default()
+        },
         Interface {
             name: call.attachment.ifname.clone(),
             mac: Some(veth.mac.to_string()),

@@ -4,7 +4,11 @@ use cni::{Code, Error, Result};
 
 /// Turns a refusal of the kernel into a CNI error: code 11 where waiting helps, 999 otherwise.
 pub fn kernel(error: netlink::Error) -> Error {
-    let code = if error.is_busy() { Code::TryAgainLater } else { Code::Internal };
+    let code = if error.is_busy() {
+        Code::TryAgainLater
+    } else {
+        Code::Internal
+    };
     Error::new(code, error.to_string())
 }
 

@@ -17,8 +17,8 @@ pub enum Ipam {
 /// The IPAM plugin that this executable carries under `name`.
 pub fn bundled(name: &str) -> Option<&'static dyn Plugin> {
     match name.strip_prefix("heddle-").unwrap_or(name) {
-        "host-local" => Some(&ipam::HostLocal),
-        "static" => Some(&ipam::Static),
+        "host-local" => Some(&::ipam::HostLocal),
+        "static" => Some(&::ipam::Static),
         _ => None,
     }
 }

@@ -22,17 +22,27 @@ impl Plugin for Loopback {
         let lo = find(&mut pod)?;
         pod.execute(vec![link::set_up(lo.index)]).map_err(kernel)?;
         let addresses = pod.addresses(Some(lo.index)).map_err(kernel)?;
-        if let Some(foreign) = addresses.iter().find(|address| !address.network.ip().is_loopback()) {
+        if let Some(foreign) = addresses
+            .iter()
+            .find(|address| !address.network.ip().is_loopback())
+        {
             return Err(Error::new(
                 Code::InvalidEnvironment,
-                format!("lo carries {}, which is no loopback address: remove it from the pod's lo", foreign.network),
+                format!(
+                    "lo carries {}, which is no loopback address: remove it from the pod's lo",
+                    foreign.network
+                ),
             ));
         }
         if let Some(previous) = &call.conf.prev_result {
             return Ok(previous.clone());
         }
         // One address of each family, IPv4 first, as the reference reports them.
-        let first = |v6: bool| addresses.iter().find(move |address| address.network.is_ipv6() == v6);
+        let first = |v6: bool| {
+            addresses
+                .iter()
+                .find(move |address| address.network.is_ipv6() == v6)
+        };
         Ok(AddResult {
             interfaces: vec![Interface {
                 name: lo.name,
@@ -44,7 +54,11 @@ impl Plugin for Loopback {
             ips: [first(false), first(true)]
                 .into_iter()
                 .flatten()
-                .map(|address| IpConfig { interface: Some(0), address: address.network, gateway: None })
+                .map(|address| IpConfig {
+                    interface: Some(0),
+                    address: address.network,
+                    gateway: None,
+                })
                 .collect(),
             ..AddResult::default()
         })
@@ -61,7 +75,10 @@ impl Plugin for Loopback {
         let mut pod = Handle::in_netns(&sandbox::open(call)?).map_err(kernel)?;
         match find(&mut pod)?.up {
             true => Ok(()),
-            false => Err(Error::new(Code::Internal, "the pod's lo is down: run `ip link set lo up` in its namespace")),
+            false => Err(Error::new(
+                Code::Internal,
+                "the pod's lo is down: run `ip link set lo up` in its namespace",
+            )),
         }
     }
 

@@ -1,6 +1,18 @@
 //! `heddle-cni`: one executable for every plugin; the name that it is called by says which one it is.
 
+mod bridge;
 mod cnitool;
+mod error;
+mod ipam;
+mod loopback;
+mod mac_spoof;
+mod masquerade;
+mod netns_lock;
+mod pod;
+mod rules;
+mod sandbox;
+mod subnet;
+mod undo;
 
 use std::env;
 use std::io::{self, Write};
@@ -10,7 +22,12 @@ use std::process::ExitCode;
 use cni::Plugin;
 
 /// The plugins by the `type` that a configuration calls them by; each answers to `heddle-<type>` as well.
-const PLUGINS: &[(&str, &dyn Plugin)] = &[];
+const PLUGINS: &[(&str, &dyn Plugin)] = &[
+    ("bridge", &bridge::Bridge),
+    ("host-local", &::ipam::HostLocal),
+    ("loopback", &loopback::Loopback),
+    ("static", &::ipam::Static),
+];
 
 fn main() -> ExitCode {
     let mut words = env::args_os().map(|word| word.to_string_lossy().into_owned());

@@ -40,11 +40,17 @@ impl NetnsLock {
 
     fn open() -> Result<Self> {
         File::open("/proc/self/ns/net").map(Self).map_err(|error| {
-            Error::new(Code::Io, format!("cannot open /proc/self/ns/net to lock the network namespace: {error}"))
+            Error::new(
+                Code::Io,
+                format!("cannot open /proc/self/ns/net to lock the network namespace: {error}"),
+            )
         })
     }
 
-    fn wait(self, attempt: impl Fn(&File) -> std::result::Result<(), TryLockError>) -> Result<Self> {
+    fn wait(
+        self,
+        attempt: impl Fn(&File) -> std::result::Result<(), TryLockError>,
+    ) -> Result<Self> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -61,7 +67,10 @@ impl NetnsLock {
                     ));
                 }
                 Err(TryLockError::Error(error)) => {
-                    return Err(Error::new(Code::Io, format!("cannot lock /proc/self/ns/net: {error}")));
+                    return Err(Error::new(
+                        Code::Io,
+                        format!("cannot lock /proc/self/ns/net: {error}"),
+                    ));
                 }
             }
         }

@@ -32,22 +32,41 @@ impl PodLink<'_> {
         if result.ips.iter().any(|ip| ip.address.is_ipv6()) {
             self.netns.run(|| self.prepare_ipv6()).map_err(kernel)??;
         }
-        let flags = address::Flags { nodad: !self.duplicate_address_detection, ..Default::default() };
+        let flags = address::Flags {
+            nodad: !self.duplicate_address_detection,
+            ..Default::default()
+        };
         // Neighbours hear of the address when the link comes up: it may have been another pod's.
         let mut batch = vec![link::arp_notify(self.index)];
-        batch.extend(result.ips.iter().map(|ip| address::add(self.index, ip.address, flags)));
+        batch.extend(
+            result
+                .ips
+                .iter()
+                .map(|ip| address::add(self.index, ip.address, flags)),
+        );
         batch.push(link::set_up(self.index));
-        batch.extend(routes(self.index, result).iter().map(route::Route::add_path));
+        batch.extend(
+            routes(self.index, result)
+                .iter()
+                .map(route::Route::add_path),
+        );
         pod.execute(batch).map_err(kernel)
     }
 
     /// The IPv6 settings that have no netlink attribute.
     fn prepare_ipv6(&self) -> Result<()> {
         // Optimistic addresses (RFC 4429) are usable while they are probed: no second of waiting.
-        const PROBING: &[(&str, &str)] =
-            &[("accept_dad", "1"), ("optimistic_dad", "1"), ("use_optimistic", "1")];
+        const PROBING: &[(&str, &str)] = &[
+            ("accept_dad", "1"),
+            ("optimistic_dad", "1"),
+            ("use_optimistic", "1"),
+        ];
         const ALWAYS: &[(&str, &str)] = &[("disable_ipv6", "0"), ("keep_addr_on_down", "1")];
-        let probing = if self.duplicate_address_detection { PROBING } else { &[] };
+        let probing = if self.duplicate_address_detection {
+            PROBING
+        } else {
+            &[]
+        };
         for (key, value) in ALWAYS.iter().chain(probing) {
             sysctl::ensure(&format!("net/ipv6/conf/{}/{key}", self.name), value).map_err(kernel)?;
         }
@@ -62,7 +81,6 @@ pub fn routes(index: u32, result: &AddResult) -> Vec<route::Route> {
         .routes
         .iter()
         .map(|wanted| route::Route {
-            dst: wanted.dst,
             gw: wanted.gw.or_else(|| first_gateway(result, wanted.dst.ip())),
             dev: Some(index),
             table: wanted.table,
@@ -70,11 +88,15 @@ pub fn routes(index: u32, result: &AddResult) -> Vec<route::Route> {
             mtu: wanted.mtu,
             advmss: wanted.advmss,
             priority: wanted.priority,
-            ..Default::default()
+            ..route::Route::to(wanted.dst)
         })
         .collect()
 }
 
 fn first_gateway(result: &AddResult, family_of: IpAddr) -> Option<IpAddr> {
-    result.ips.iter().filter_map(|ip| ip.gateway).find(|gateway| same_family(*gateway, family_of))
+    result
+        .ips
+        .iter()
+        .filter_map(|ip| ip.gateway)
+        .find(|gateway| same_family(*gateway, family_of))
 }

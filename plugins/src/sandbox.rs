@@ -15,7 +15,10 @@ use crate::error::kernel;
 pub fn open(call: &Call) -> Result<Netns> {
     let path = required(call)?;
     let netns = Netns::open(path).map_err(|error| {
-        Error::new(Code::InvalidNetns, format!("CNI_NETNS {}: {error}", path.display()))
+        Error::new(
+            Code::InvalidNetns,
+            format!("CNI_NETNS {}: {error}", path.display()),
+        )
     })?;
     if !call.netns_override && is_own(&netns)? {
         return Err(Error::new(
@@ -52,10 +55,15 @@ pub fn open_if_there(call: &Call) -> Result<Option<Netns>> {
 /// Code 4 when the runtime gave none.
 pub fn required(call: &Call) -> Result<&Path> {
     call.netns.as_deref().ok_or_else(|| {
-        Error::new(Code::InvalidEnvironment, "required env variables [CNI_NETNS] missing")
+        Error::new(
+            Code::InvalidEnvironment,
+            "required env variables [CNI_NETNS] missing",
+        )
     })
 }
 
 fn is_own(netns: &Netns) -> Result<bool> {
-    Netns::current().and_then(|own| own.is_same(netns)).map_err(kernel)
+    Netns::current()
+        .and_then(|own| own.is_same(netns))
+        .map_err(kernel)
 }

@@ -5,15 +5,27 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 /// Every IPv4 address, `0.0.0.0/0`: the destination of a default route.
-pub const ANY_V4: IpNetwork = IpNetwork::V4(match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
-    Some(any) => any,
-    None => unreachable!(),
-});
+pub const ANY_V4: IpNetwork = v4(Ipv4Addr::UNSPECIFIED, 0);
 /// Every IPv6 address, `::/0`.
-pub const ANY_V6: IpNetwork = IpNetwork::V6(match Ipv6Network::new_checked(Ipv6Addr::UNSPECIFIED, 0) {
-    Some(any) => any,
-    None => unreachable!(),
-});
+pub const ANY_V6: IpNetwork = v6(Ipv6Addr::UNSPECIFIED, 0);
+/// IPv4 multicast (RFC 5771).
+pub const MULTICAST_V4: IpNetwork = v4(Ipv4Addr::new(224, 0, 0, 0), 4);
+/// IPv6 multicast (RFC 4291, section 2.7).
+pub const MULTICAST_V6: IpNetwork = v6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+
+const fn v4(address: Ipv4Addr, prefix: u8) -> IpNetwork {
+    match Ipv4Network::new_checked(address, prefix) {
+        Some(network) => IpNetwork::V4(network),
+        None => unreachable!(),
+    }
+}
+
+const fn v6(address: Ipv6Addr, prefix: u8) -> IpNetwork {
+    match Ipv6Network::new_checked(address, prefix) {
+        Some(network) => IpNetwork::V6(network),
+        None => unreachable!(),
+    }
+}
 
 /// The first host address of the subnet that `address` stands in: its network address plus one.
 pub fn first_host(address: IpNetwork) -> IpAddr {
@@ -42,12 +54,21 @@ mod tests {
 
     #[test]
     fn first_host_is_network_plus_one() {
-        assert_eq!(first_host("10.1.2.77/24".parse().unwrap()).to_string(), "10.1.2.1");
-        assert_eq!(first_host("fd00:1::7/64".parse().unwrap()).to_string(), "fd00:1::1");
+        assert_eq!(
+            first_host("10.1.2.77/24".parse().unwrap()).to_string(),
+            "10.1.2.1"
+        );
+        assert_eq!(
+            first_host("fd00:1::7/64".parse().unwrap()).to_string(),
+            "fd00:1::1"
+        );
     }
 
     #[test]
     fn subnet_drops_host_bits() {
-        assert_eq!(of("10.1.2.77/24".parse().unwrap()).to_string(), "10.1.2.0/24");
+        assert_eq!(
+            of("10.1.2.77/24".parse().unwrap()).to_string(),
+            "10.1.2.0/24"
+        );
     }
 }

@@ -36,6 +36,8 @@ impl<'a> Undo<'a> {
 
 impl fmt::Debug for Undo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.steps.iter().map(|(what, _)| what)).finish()
+        f.debug_list()
+            .entries(self.steps.iter().map(|(what, _)| what))
+            .finish()
     }
 }

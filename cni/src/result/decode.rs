@@ -141,8 +141,8 @@ struct WireIp {
     gateway: Address,
 }
 
-#[derive(Deserialize)]
-struct WireRoute {
+#[derive(Debug, Deserialize)]
+pub struct WireRoute {
     dst: Cidr,
     #[serde(default)]
     gw: Address,
@@ -167,9 +167,9 @@ impl From<WireRoute> for Route {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct WireDns {
+pub struct WireDns {
     nameservers: Vec<String>,
     domain: String,
     search: Vec<String>,
@@ -192,6 +192,7 @@ fn filled(text: String) -> Option<String> {
 }
 
 /// An address with a prefix length.
+#[derive(Debug)]
 struct Cidr(IpNetwork);
 
 impl<'de> Deserialize<'de> for Cidr {
@@ -202,7 +203,7 @@ impl<'de> Deserialize<'de> for Cidr {
 }
 
 /// An address; Go writes an absent one as the empty string at times.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Address(Option<IpAddr>);
 
 impl<'de> Deserialize<'de> for Address {

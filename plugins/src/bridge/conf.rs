@@ -146,9 +146,15 @@ impl BridgeConf {
     /// 4 for a MAC in `CNI_ARGS` that is none. Each names the key, the value and the remedy.
     pub fn of(call: &Call) -> Result<Self> {
         let raw: Raw = call.conf.parse()?;
-        let bridge = raw.bridge.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
-        cni::check_interface_name(&bridge)
-            .map_err(|why| invalid(format!("\"bridge\": {bridge:?} cannot name a device: {why}")))?;
+        let bridge = raw
+            .bridge
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| DEFAULT_BRIDGE.to_owned());
+        cni::check_interface_name(&bridge).map_err(|why| {
+            invalid(format!(
+                "\"bridge\": {bridge:?} cannot name a device: {why}"
+            ))
+        })?;
         if raw.hairpin_mode && raw.promisc_mode {
             return Err(invalid(
                 "\"hairpinMode\" and \"promiscMode\" are both true, and frames would be delivered twice: leave one of them out",
@@ -176,7 +182,11 @@ impl BridgeConf {
             disable_container_interface: raw.disable_container_interface,
             vlans: Vlans {
                 access: access_vlan(raw.vlan)?,
-                trunk: raw.vlan_trunk.iter().map(trunk_range).collect::<Result<_>>()?,
+                trunk: raw
+                    .vlan_trunk
+                    .iter()
+                    .map(trunk_range)
+                    .collect::<Result<_>>()?,
                 preserve_default: raw.preserve_default_vlan,
             },
             ipam,
@@ -211,7 +221,11 @@ impl RawDns {
 }
 
 /// Lowest to highest precedence: `CNI_ARGS`, `args.cni.mac`, `runtimeConfig.mac`.
-fn requested_mac(call: &Call, args: Option<String>, runtime: Option<String>) -> Result<Option<Mac>> {
+fn requested_mac(
+    call: &Call,
+    args: Option<String>,
+    runtime: Option<String>,
+) -> Result<Option<Mac>> {
     let environment = call.args.parse(KNOWN_ARGS)?.remove("MAC");
     let sources = [
         ("runtimeConfig.mac", runtime, Code::InvalidConfig),
@@ -221,12 +235,17 @@ fn requested_mac(call: &Call, args: Option<String>, runtime: Option<String>) -> 
     for (key, value, code) in sources {
         if let Some(text) = value.filter(|text| !text.is_empty()) {
             let mac: Mac = text.parse().map_err(|_| {
-                Error::new(code, format!("{key}: {text:?} is not a MAC address such as \"0a:58:0a:16:00:05\""))
+                Error::new(
+                    code,
+                    format!("{key}: {text:?} is not a MAC address such as \"0a:58:0a:16:00:05\""),
+                )
             })?;
             if mac.is_multicast() {
                 return Err(Error::new(
                     code,
-                    format!("{key}: {text:?} is a group address, which no interface can own: clear the lowest bit of its first byte"),
+                    format!(
+                        "{key}: {text:?} is a group address, which no interface can own: clear the lowest bit of its first byte"
+                    ),
                 ));
             }
             return Ok(Some(mac));
@@ -239,12 +258,16 @@ fn check_masquerade_backend(backend: Option<&str>) -> Result<()> {
     match backend {
         None | Some("" | "nftables") => Ok(()),
         Some("iptables") => {
-            eprintln!("heddle: \"ipMasqBackend\": \"iptables\" means the same here as \"nftables\": the rules go into Heddle's own nftables table");
+            eprintln!(
+                "heddle: \"ipMasqBackend\": \"iptables\" means the same here as \"nftables\": the rules go into Heddle's own nftables table"
+            );
             Ok(())
         }
         Some(other) => Err(Error::new(
             Code::UnsupportedField,
-            format!("\"ipMasqBackend\": {other:?} is not a backend: write \"nftables\", or leave the key out"),
+            format!(
+                "\"ipMasqBackend\": {other:?} is not a backend: write \"nftables\", or leave the key out"
+            ),
         )),
     }
 }
@@ -270,9 +293,14 @@ fn trunk_range(raw: &RawTrunk) -> Result<(u16, u16)> {
     match (raw.min_id, raw.max_id, raw.id) {
         (None, None, Some(id)) => vlan_id("vlanTrunk.id", id).map(|id| (id, id)),
         (Some(min), Some(max), None) => {
-            let range = (vlan_id("vlanTrunk.minID", min)?, vlan_id("vlanTrunk.maxID", max)?);
+            let range = (
+                vlan_id("vlanTrunk.minID", min)?,
+                vlan_id("vlanTrunk.maxID", max)?,
+            );
             if range.0 > range.1 {
-                return Err(invalid(format!("\"vlanTrunk\": minID {min} is greater than maxID {max}: swap them")));
+                return Err(invalid(format!(
+                    "\"vlanTrunk\": minID {min} is greater than maxID {max}: swap them"
+                )));
             }
             Ok(range)
         }
@@ -285,7 +313,9 @@ fn trunk_range(raw: &RawTrunk) -> Result<(u16, u16)> {
 fn vlan_id(key: &str, value: i64) -> Result<u16> {
     match u16::try_from(value) {
         Ok(id @ 1..=4094) => Ok(id),
-        _ => Err(invalid(format!("\"{key}\": {value} is not a VLAN id: write 1 to 4094"))),
+        _ => Err(invalid(format!(
+            "\"{key}\": {value} is not a VLAN id: write 1 to 4094"
+        ))),
     }
 }
 

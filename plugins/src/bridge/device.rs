@@ -62,9 +62,13 @@ pub fn ensure<'a>(
 /// # Errors
 /// Code 50 when the name belongs to a device of another kind.
 pub fn status(conf: &BridgeConf) -> Result<()> {
-    let found = Handle::new().and_then(|mut host| host.link(&conf.bridge)).map_err(kernel)?;
+    let found = Handle::new()
+        .and_then(|mut host| host.link(&conf.bridge))
+        .map_err(kernel)?;
     match found {
-        Some(found) => require_bridge(&found).map_err(|error| Error::new(Code::NotAvailable, error.msg)),
+        Some(found) => {
+            require_bridge(&found).map_err(|error| Error::new(Code::NotAvailable, error.msg))
+        }
         None => Ok(()),
     }
 }
@@ -94,7 +98,13 @@ fn adopt(host: &mut Handle, conf: &BridgeConf, found: Link) -> Result<BridgeDevi
         changes.push(link::set_mtu(found.index, wanted));
         mtu = wanted;
     }
-    if ours && conf.vlans.any() && !found.bridge.as_ref().is_some_and(|bridge| bridge.vlan_filtering) {
+    if ours
+        && conf.vlans.any()
+        && !found
+            .bridge
+            .as_ref()
+            .is_some_and(|bridge| bridge.vlan_filtering)
+    {
         changes.push(link::set_vlan_filtering(found.index, true));
     }
     if conf.promisc && found.promiscuity == 0 {
@@ -104,7 +114,12 @@ fn adopt(host: &mut Handle, conf: &BridgeConf, found: Link) -> Result<BridgeDevi
         changes.push(link::set_up(found.index));
     }
     host.execute(changes).map_err(kernel)?;
-    Ok(BridgeDevice { index: found.index, name: found.name, mac: found.mac.unwrap_or_default(), mtu })
+    Ok(BridgeDevice {
+        index: found.index,
+        name: found.name,
+        mac: found.mac.unwrap_or_default(),
+        mtu,
+    })
 }
 
 fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
@@ -117,11 +132,13 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
         mtu: Some(mtu),
         vlan_filtering: conf.vlans.any(),
         alias: Some(MARK),
-        ..Default::default()
     };
     host.execute(vec![new.request()]).map_err(kernel)?;
     let made = host.link(&conf.bridge).map_err(kernel)?.ok_or_else(|| {
-        Error::new(Code::Internal, format!("bridge {} vanished as soon as it was made", conf.bridge))
+        Error::new(
+            Code::Internal,
+            format!("bridge {} vanished as soon as it was made", conf.bridge),
+        )
     })?;
     // A bridge that nobody gave a MAC takes the lowest of its ports', and so changes with every pod.
     let mac = made.mac.unwrap_or_default();
@@ -138,7 +155,12 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
     }
     changes.push(link::set_up(made.index));
     host.execute(changes).map_err(kernel)?;
-    Ok(BridgeDevice { index: made.index, name: made.name, mac, mtu })
+    Ok(BridgeDevice {
+        index: made.index,
+        name: made.name,
+        mac,
+        mtu,
+    })
 }
 
 /// The MTU of the device that the default route leaves by: pods cannot send more than it carries.
@@ -160,6 +182,8 @@ fn remove_if_unused(name: &str) -> Result<()> {
     let links = host.links().map_err(kernel)?;
     match links.iter().any(|port| port.master == Some(bridge.index)) {
         true => Ok(()),
-        false => host.execute(vec![link::delete(bridge.index)]).map_err(kernel),
+        false => host
+            .execute(vec![link::delete(bridge.index)])
+            .map_err(kernel),
     }
 }

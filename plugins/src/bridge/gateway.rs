@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use cni::{AddResult, Code, Error, Interface, Result, Route};
 use ipnetwork::IpNetwork;
-use netlink::{Handle, address, link, sysctl};
+use netlink::{Handle, address, sysctl};
 
 use super::conf::BridgeConf;
 use super::device::BridgeDevice;
@@ -26,7 +26,12 @@ pub struct Gateways {
 /// # Errors
 /// Code 7 when the bridge carries an address that does not go together with a gateway and
 /// `forceAddress` is not set.
-pub fn plan(host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice, result: &mut AddResult) -> Result<Gateways> {
+pub fn plan(
+    host: &mut Handle,
+    conf: &BridgeConf,
+    bridge: &BridgeDevice,
+    result: &mut AddResult,
+) -> Result<Gateways> {
     let mut wanted: Vec<IpNetwork> = Vec::new();
     for ip in &mut result.ips {
         ip.gateway = conf.gateway_of(ip);
@@ -34,7 +39,10 @@ pub fn plan(host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice, result:
             continue;
         };
         let network = IpNetwork::new(gateway, ip.address.prefix()).map_err(|error| {
-            Error::new(Code::InvalidConfig, format!("gateway {gateway} of {}: {error}", ip.address))
+            Error::new(
+                Code::InvalidConfig,
+                format!("gateway {gateway} of {}: {error}", ip.address),
+            )
         })?;
         if !wanted.contains(&network) {
             wanted.push(network);
@@ -54,11 +62,18 @@ pub fn plan(host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice, result:
 fn add_default_routes(result: &mut AddResult) {
     for any in [subnet::ANY_V4, subnet::ANY_V6] {
         let of_family = |ip: IpAddr| subnet::same_family(ip, any.ip());
-        let gateway = result.ips.iter().filter_map(|ip| ip.gateway).find(|gateway| of_family(*gateway));
+        let gateway = result
+            .ips
+            .iter()
+            .filter_map(|ip| ip.gateway)
+            .find(|gateway| of_family(*gateway));
         if let Some(gateway) = gateway
             && !result.routes.iter().any(|route| route.dst == any)
         {
-            result.routes.push(Route { dst: any, gw: Some(gateway), ..Route::default() });
+            result.routes.push(Route {
+                gw: Some(gateway),
+                ..Route::to(any)
+            });
         }
     }
 }
@@ -69,30 +84,48 @@ impl Gateways {
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn apply(self, host: &mut Handle, conf: &BridgeConf, bridge: &BridgeDevice) -> Result<Option<Interface>> {
+    pub fn apply(
+        self,
+        host: &mut Handle,
+        conf: &BridgeConf,
+        bridge: &BridgeDevice,
+    ) -> Result<Option<Interface>> {
         if self.wanted.is_empty() {
             return Ok(None);
         }
         self.enable_forwarding()?;
         let (index, interface) = match conf.vlans.access {
-            Some(vlan) => super::vlan_gateway::ensure(host, bridge, vlan).map(|(index, interface)| (index, Some(interface)))?,
+            Some(vlan) => super::vlan_gateway::ensure(host, bridge, vlan)
+                .map(|(index, interface)| (index, Some(interface)))?,
             None => (bridge.index, None),
         };
         let there = host.addresses(Some(index)).map_err(kernel)?;
         let mut batch = Vec::new();
         if conf.force_address {
             let in_the_way = self.conflicts(host, index)?;
-            batch.extend(in_the_way.into_iter().map(|old| address::delete(index, old)));
+            batch.extend(
+                in_the_way
+                    .into_iter()
+                    .map(|old| address::delete(index, old)),
+            );
         }
-        let flags = address::Flags { nodad: true, ..Default::default() };
-        let missing = self.wanted.iter().filter(|wanted| !there.iter().any(|address| address.network == **wanted));
+        let flags = address::Flags {
+            nodad: true,
+            ..Default::default()
+        };
+        let missing = self
+            .wanted
+            .iter()
+            .filter(|wanted| !there.iter().any(|address| address.network == **wanted));
         for wanted in missing {
             batch.push(address::add(index, *wanted, flags));
         }
         // Another ADD may have been quicker with the same gateway.
         for request in batch {
             match host.execute(vec![request]) {
-                Err(error) if !(error.is_exists() || error.is_not_found()) => return Err(kernel(error)),
+                Err(error) if !(error.is_exists() || error.is_not_found()) => {
+                    return Err(kernel(error));
+                }
                 _ => {}
             }
         }
@@ -100,7 +133,10 @@ impl Gateways {
     }
 
     fn enable_forwarding(&self) -> Result<()> {
-        for (v6, key) in [(false, "net/ipv4/ip_forward"), (true, "net/ipv6/conf/all/forwarding")] {
+        for (v6, key) in [
+            (false, "net/ipv4/ip_forward"),
+            (true, "net/ipv6/conf/all/forwarding"),
+        ] {
             if self.wanted.iter().any(|gateway| gateway.is_ipv6() == v6) {
                 sysctl::ensure(key, "1").map_err(kernel)?;
             }
@@ -112,7 +148,10 @@ impl Gateways {
     /// address, or a subnet that overlaps. Disjoint subnets live side by side.
     fn conflicts(&self, host: &mut Handle, index: u32) -> Result<Vec<IpNetwork>> {
         let there = host.addresses(Some(index)).map_err(kernel)?;
-        let there = there.into_iter().map(|address| address.network).filter(|network| !is_link_local(network.ip()));
+        let there = there
+            .into_iter()
+            .map(|address| address.network)
+            .filter(|network| !is_link_local(network.ip()));
         Ok(there
             .filter(|old| !self.wanted.contains(old))
             .filter(|old| self.wanted.iter().any(|wanted| overlap(*old, *wanted)))
@@ -123,7 +162,12 @@ impl Gateways {
         let Some(old) = conflicts.first() else {
             return Ok(());
         };
-        let wanted = self.wanted.iter().find(|wanted| overlap(*old, **wanted)).copied().unwrap_or(*old);
+        let wanted = self
+            .wanted
+            .iter()
+            .find(|wanted| overlap(*old, **wanted))
+            .copied()
+            .unwrap_or(*old);
         Err(Error::new(
             Code::InvalidConfig,
             format!(

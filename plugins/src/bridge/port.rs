@@ -14,9 +14,6 @@ use crate::error::kernel;
 use crate::sandbox;
 use crate::undo::Undo;
 
-/// Longest alias that the kernel keeps (`IFALIASZ` less its NUL, include/uapi/linux/if.h).
-const ALIAS_MAX: usize = 255;
-
 /// How long a port may take to forward. Carrier comes with the next run of a kernel worker;
 /// a second means that something is wrong.
 const FORWARDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +31,7 @@ pub struct VethPair {
 
 /// The alias that marks the host's end as this attachment's.
 pub fn alias(network: &str, attachment: &Attachment) -> String {
-    identity::mark(network, attachment, ALIAS_MAX)
+    identity::mark(network, attachment, identity::ALIAS_MAX)
 }
 
 /// Makes the pair, the container's end in `netns`, the host's end up and on the bridge.
@@ -54,7 +51,9 @@ pub fn create<'a>(
     let pair = VethPair {
         host_name: identity::host_link_name(attachment),
         host_mac: Mac::from(identity::mac(attachment, "host")),
-        mac: conf.mac.unwrap_or_else(|| Mac::from(identity::mac(attachment, "container"))),
+        mac: conf
+            .mac
+            .unwrap_or_else(|| Mac::from(identity::mac(attachment, "container"))),
     };
     let alias = alias(&call.conf.name, attachment);
     let veth = link::Veth {
@@ -72,8 +71,11 @@ pub fn create<'a>(
     // Port settings cannot be part of the creating message: the kernel ignores them there.
     if conf.hairpin || conf.isolated {
         batch.push(
-            link::BridgePort { hairpin: Some(conf.hairpin), isolated: Some(conf.isolated), ..Default::default() }
-                .request(&pair.host_name),
+            link::BridgePort {
+                hairpin: Some(conf.hairpin),
+                isolated: Some(conf.isolated),
+            }
+            .request(&pair.host_name),
         );
     }
     match host.execute(batch) {
@@ -99,12 +101,23 @@ fn set_vlans(host: &mut Handle, port: &str, conf: &BridgeConf) -> Result<()> {
     let mut batch = Vec::new();
     if !vlans.preserve_default {
         let born_with = host.port_vlans(index).map_err(kernel)?;
-        batch.extend(born_with.iter().map(|vlan| link::PortVlan::delete(index, vlan.id)));
+        batch.extend(
+            born_with
+                .iter()
+                .map(|vlan| link::PortVlan::delete(index, vlan.id)),
+        );
     }
     // A trunk without an access VLAN keeps VLAN 1 as its native one, as the reference has it.
-    let native = vlans.access.or_else(|| (!vlans.trunk.is_empty()).then_some(1));
+    let native = vlans
+        .access
+        .or_else(|| (!vlans.trunk.is_empty()).then_some(1));
     batch.extend(native.map(|id| link::PortVlan::add_native(index, id)));
-    batch.extend(vlans.trunk.iter().map(|(min, max)| link::PortVlan::add_tagged(index, *min, *max)));
+    batch.extend(
+        vlans
+            .trunk
+            .iter()
+            .map(|(min, max)| link::PortVlan::add_tagged(index, *min, *max)),
+    );
     host.execute(batch).map_err(kernel)
 }
 
@@ -113,11 +126,16 @@ fn set_vlans(host: &mut Handle, port: &str, conf: &BridgeConf) -> Result<()> {
 /// # Errors
 /// Code 11 when the port does not get there in two seconds.
 pub fn wait_until_forwarding(host: &mut Handle, port: &str) -> Result<()> {
-    match host.wait_forwarding(port, FORWARDING_PATIENCE).map_err(kernel)? {
+    match host
+        .wait_forwarding(port, FORWARDING_PATIENCE)
+        .map_err(kernel)?
+    {
         true => Ok(()),
         false => Err(Error::new(
             Code::TryAgainLater,
-            format!("bridge port {port} does not forward yet: look at `bridge link show dev {port}`, then try again"),
+            format!(
+                "bridge port {port} does not forward yet: look at `bridge link show dev {port}`, then try again"
+            ),
         )),
     }
 }
@@ -161,11 +179,16 @@ fn remove_host_end(call: &Call) -> Result<bool> {
 pub fn collect(call: &Call) -> Result<()> {
     let network = &call.conf.name;
     let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: HashSet<String> = valid.iter().map(|attachment| alias(network, attachment)).collect();
+    let keep: HashSet<String> = valid
+        .iter()
+        .map(|attachment| alias(network, attachment))
+        .collect();
     let mut host = Handle::new().map_err(kernel)?;
     let links = host.links().map_err(kernel)?;
     let stale = links.iter().filter(|link| {
-        link.alias.as_deref().is_some_and(|alias| identity::belongs_to(alias, network) && !keep.contains(alias))
+        link.alias
+            .as_deref()
+            .is_some_and(|alias| identity::belongs_to(alias, network) && !keep.contains(alias))
     });
     for link in stale {
         ignore_missing(host.execute(vec![link::delete(link.index)]))?;
@@ -183,7 +206,10 @@ fn ignore_missing(outcome: netlink::Result<()>) -> Result<()> {
 pub fn index_of(host: &mut Handle, name: &str) -> Result<u32> {
     let link = host.link(name).map_err(kernel)?;
     link.map(|link| link.index).ok_or_else(|| {
-        Error::new(Code::Internal, format!("{name} vanished while the pod was being attached"))
+        Error::new(
+            Code::Internal,
+            format!("{name} vanished while the pod was being attached"),
+        )
     })
 }
 

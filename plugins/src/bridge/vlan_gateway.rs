@@ -17,7 +17,9 @@ pub fn ensure(host: &mut Handle, bridge: &BridgeDevice, vlan: u16) -> Result<(u3
     cni::check_interface_name(&name).map_err(|why| {
         Error::new(
             Code::InvalidConfig,
-            format!("\"bridge\" {:?} with \"vlan\" {vlan}: the gateway's interface {name:?} cannot be made: {}", why.msg
+            format!("\"bridge\" {:?} with \"vlan\" {vlan}: the gateway's interface {name:?} cannot be made: {}", bridge.name, why.msg),
+        )
+    })?;
     let found = match host.link(&name).map_err(kernel)? {
         Some(found) => found,
         None => create(host, bridge, vlan, &name)?,
@@ -31,9 +33,17 @@ pub fn ensure(host: &mut Handle, bridge: &BridgeDevice, vlan: u16) -> Result<(u3
     Ok((found.index, interface))
 }
 
-fn create(host: &mut Handle, bridge: &BridgeDevice, vlan: u16, name: &str) -> Result<netlink::Link> {
+fn create(
+    host: &mut Handle,
+    bridge: &BridgeDevice,
+    vlan: u16,
+    name: &str,
+) -> Result<netlink::Link> {
     // Not an attachment, but named and addressed by the same rule, from what identifies it.
-    let identity_of = Attachment { container_id: bridge.name.clone(), ifname: name.to_owned() };
+    let identity_of = Attachment {
+        container_id: bridge.name.clone(),
+        ifname: name.to_owned(),
+    };
     let port = identity::host_link_name(&identity_of);
     let veth = link::Veth {
         name: &port,
@@ -53,11 +63,17 @@ fn create(host: &mut Handle, bridge: &BridgeDevice, vlan: u16, name: &str) -> Re
     let index = super::port::index_of(host, &port)?;
     let gateway = super::port::index_of(host, name)?;
     let born_with = host.port_vlans(index).map_err(kernel)?;
-    let mut batch: Vec<_> = born_with.iter().map(|vlan| link::PortVlan::delete(index, vlan.id)).collect();
+    let mut batch: Vec<_> = born_with
+        .iter()
+        .map(|vlan| link::PortVlan::delete(index, vlan.id))
+        .collect();
     batch.push(link::PortVlan::add_native(index, vlan));
     batch.push(link::set_up(gateway));
     host.execute(batch).map_err(kernel)?;
     host.link(name).map_err(kernel)?.ok_or_else(|| {
-        Error::new(Code::Internal, format!("{name} vanished as soon as it was made"))
+        Error::new(
+            Code::Internal,
+            format!("{name} vanished as soon as it was made"),
+        )
     })
 }

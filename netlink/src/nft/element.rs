@@ -1,0 +1,136 @@
+//! Elements of sets and maps.
+
+use netlink_packet_core::Parseable;
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
+    VerdictAttribute,
+};
+
+use super::{Attributes, GET_ELEMENT, Key, Table, body, comment, message, read_comment};
+use crate::error::{Error, Result};
+use crate::socket::Socket;
+
+/// An element of a verdict map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Its key.
+    pub key: Key,
+    /// What happens to a packet that has the key.
+    pub value: Option<Value>,
+    /// Its comment, at most 127 bytes: the `nft` program shows no longer one.
+    pub comment: Option<String>,
+}
+
+/// The verdict of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Go on in another chain, then behind the rule that looked this up.
+    Jump(String),
+}
+
+pub(super) fn attributes(table: Table, set: &str, elements: &[Element]) -> Vec<SetElementList> {
+    vec![
+        SetElementList::Table(table.name.to_owned()),
+        SetElementList::Set(set.to_owned()),
+        SetElementList::Elements(elements.iter().map(encode).collect()),
+    ]
+}
+
+fn encode(element: &Element) -> ListAttribute<SetElementAttribute> {
+    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(
+        element.key.0.clone(),
+    ))];
+    attributes.extend(element.value.as_ref().map(|Value::Jump(chain)| {
+        SetElementAttribute::Data(DataAttribute::Verdict(vec![
+            VerdictAttribute::Code(Verdict::Jump),
+            VerdictAttribute::Chain(chain.clone()),
+        ]))
+    }));
+    attributes.extend(
+        element
+            .comment
+            .as_deref()
+            .map(comment)
+            .map(SetElementAttribute::UserData),
+    );
+    ListAttribute::Element(attributes)
+}
+
+pub(super) fn get(
+    socket: &mut Socket,
+    table: Table,
+    set: &str,
+    key: &Key,
+) -> Result<Option<Element>> {
+    let wanted = Element {
+        key: key.clone(),
+        value: None,
+        comment: None,
+    };
+    let query = message(
+        table.family,
+        &Attributes(&attributes(table, set, &[wanted])),
+    );
+    let found = socket.get(
+        GET_ELEMENT,
+        &query,
+        || format!("an element of {set}"),
+        parse,
+    )?;
+    Ok(found.and_then(|elements| elements.into_iter().next()))
+}
+
+pub(super) fn list(socket: &mut Socket, table: Table, set: &str) -> Result<Vec<Element>> {
+    let of_set = [
+        SetElementList::Table(table.name.to_owned()),
+        SetElementList::Set(set.to_owned()),
+    ];
+    let query = message(table.family, &Attributes(&of_set));
+    let found = socket.dump(GET_ELEMENT, &query, "elements", |_, payload| {
+        parse(payload).map(Some)
+    });
+    match found {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        found => Ok(found?.into_iter().flatten().collect()),
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Vec<Element>> {
+    let message =
+        SetElementMessage::parse(body(payload)).map_err(Error::decode("a set's elements"))?;
+    let lists = message
+        .attributes
+        .into_iter()
+        .filter_map(|attribute| match attribute {
+            SetElementList::Elements(elements) => Some(elements),
+            _ => None,
+        });
+    Ok(lists.flatten().filter_map(decode).collect())
+}
+
+fn decode(element: ListAttribute<SetElementAttribute>) -> Option<Element> {
+    let ListAttribute::Element(attributes) = element else {
+        return None;
+    };
+    let (mut key, mut value, mut comment) = (None, None, None);
+    for attribute in attributes {
+        match attribute {
+            SetElementAttribute::Key(DataAttribute::Value(bytes)) => key = Some(Key(bytes)),
+            SetElementAttribute::Data(DataAttribute::Verdict(verdict)) => value = jump(verdict),
+            SetElementAttribute::UserData(bytes) => comment = read_comment(&bytes),
+            _ => {}
+        }
+    }
+    key.map(|key| Element {
+        key,
+        value,
+        comment,
+    })
+}
+
+fn jump(verdict: Vec<VerdictAttribute>) -> Option<Value> {
+    verdict.into_iter().find_map(|attribute| match attribute {
+        VerdictAttribute::Chain(chain) => Some(Value::Jump(chain)),
+        _ => None,
+    })
+}

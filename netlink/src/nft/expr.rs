@@ -1,0 +1,185 @@
+//! What a rule looks at and what it does, as the `nft` program would write it.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
+    Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
+};
+
+use crate::mac::Mac;
+
+/// `NFT_PAYLOAD_LL_HEADER` and `NFT_PAYLOAD_NETWORK_HEADER`.
+const LINK_HEADER: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
+/// `NF_DROP`.
+const DROP: u32 = 0;
+
+type Step = ListAttribute<ExpressionAttribute>;
+
+/// A rule's expressions, put together from left to right by [`Expr::then`].
+#[derive(Clone, Debug, Default)]
+pub struct Expr(Vec<Step>);
+
+/// Where an address stands in a packet.
+#[derive(Clone, Copy)]
+enum Field {
+    Source,
+    Destination,
+}
+
+impl Expr {
+    /// `self`, and behind it `next`.
+    #[must_use]
+    pub fn then(mut self, mut next: Self) -> Self {
+        self.0.append(&mut next.0);
+        self
+    }
+
+    /// `ip saddr NETWORK` or `ip6 saddr NETWORK`.
+    pub fn source_in(network: IpNetwork) -> Self {
+        Self::within(Field::Source, network)
+    }
+
+    /// `ip daddr NETWORK` or `ip6 daddr NETWORK`.
+    pub fn destination_in(network: IpNetwork) -> Self {
+        Self::within(Field::Destination, network)
+    }
+
+    /// `ether saddr MAC`.
+    pub fn ether_source(mac: Mac) -> Self {
+        Self(vec![
+            payload(LINK_HEADER, 6, 6),
+            compare(mac.bytes().to_vec()),
+        ])
+    }
+
+    /// `ip saddr vmap @MAP`.
+    pub fn source_v4_verdict(map: &str) -> Self {
+        Self::family(false).then(Self(vec![payload(NETWORK_HEADER, 12, 4), verdict_of(map)]))
+    }
+
+    /// `ip6 saddr vmap @MAP`.
+    pub fn source_v6_verdict(map: &str) -> Self {
+        Self::family(true).then(Self(vec![payload(NETWORK_HEADER, 8, 16), verdict_of(map)]))
+    }
+
+    /// `iifname vmap @MAP`.
+    pub fn input_interface_verdict(map: &str) -> Self {
+        Self(vec![load_meta(MetaKey::Iifname), verdict_of(map)])
+    }
+
+    /// `masquerade`.
+    pub fn masquerade() -> Self {
+        Self(vec![ListAttribute::Element(vec![
+            ExpressionAttribute::Name("masq".to_owned()),
+        ])])
+    }
+
+    /// `return`.
+    pub fn return_() -> Self {
+        verdict(Verdict::Return)
+    }
+
+    /// `drop`.
+    pub fn drop_() -> Self {
+        verdict(Verdict::Other(DROP))
+    }
+
+    pub(super) fn into_steps(self) -> Vec<Step> {
+        self.0
+    }
+
+    fn within(field: Field, network: IpNetwork) -> Self {
+        let address = bytes(network.network());
+        let length = u32::try_from(address.len()).unwrap_or_default();
+        let offset = match (network, field) {
+            (IpNetwork::V4(_), Field::Source) => 12,
+            (IpNetwork::V4(_), Field::Destination) => 16,
+            (IpNetwork::V6(_), Field::Source) => 8,
+            (IpNetwork::V6(_), Field::Destination) => 24,
+        };
+        Self::family(network.is_ipv6()).then(Self(vec![
+            payload(NETWORK_HEADER, offset, length),
+            mask(bytes(network.mask())),
+            compare(address),
+        ]))
+    }
+
+    /// `meta nfproto ipv4` or `ipv6`: what follows reads that family's header.
+    fn family(v6: bool) -> Self {
+        /// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+        const PROTOCOLS: [u8; 2] = [2, 10];
+        Self(vec![
+            load_meta(MetaKey::Nfproto),
+            compare(vec![PROTOCOLS[usize::from(v6)]]),
+        ])
+    }
+}
+
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn load_meta(key: MetaKey) -> Step {
+    Expressions::Meta(vec![
+        Meta::Key(key),
+        Meta::DestinationRegister(Register::Reg1),
+    ])
+    .into()
+}
+
+fn payload(base: u32, offset: u32, length: u32) -> Step {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(Register::Reg1),
+        Payload::Base(base),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+    .into()
+}
+
+fn mask(mask: Vec<u8>) -> Step {
+    let length = u32::try_from(mask.len()).unwrap_or_default();
+    let xor = vec![0; mask.len()];
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(Register::Reg1),
+        Bitwise::DestinationRegister(Register::Reg1),
+        Bitwise::Length(length),
+        Bitwise::Mask(DataAttribute::Value(mask)),
+        Bitwise::Xor(DataAttribute::Value(xor)),
+    ])
+    .into()
+}
+
+fn compare(value: Vec<u8>) -> Step {
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(Register::Reg1),
+        Cmp::Op(Operator::Equal),
+        Cmp::Data(DataAttribute::Value(value)),
+    ])
+    .into()
+}
+
+fn verdict_of(map: &str) -> Step {
+    Expressions::Lookup(vec![
+        Lookup::Set(map.to_owned()),
+        Lookup::SourceRegister(Register::Reg1),
+        Lookup::DestinationRegister(Register::Verdict),
+    ])
+    .into()
+}
+
+fn verdict(code: Verdict) -> Expr {
+    Expr(vec![
+        Expressions::Immediate(vec![
+            Immediate::DestinationRegister(Register::Verdict),
+            Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(code)])),
+        ])
+        .into(),
+    ])
+}

@@ -1,0 +1,84 @@
+//! Sets and verdict maps, and the keys of their elements.
+
+use std::net::IpAddr;
+
+use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
+
+use super::Table;
+
+/// `NFT_DATA_VERDICT`.
+const VERDICT: u32 = 0xffff_ff00;
+
+/// What a set's keys are; the `nft` program knows them by these numbers (its `datatype.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// `ipv4_addr`.
+    Ipv4Address,
+    /// `ipv6_addr`.
+    Ipv6Address,
+    /// `ifname`.
+    InterfaceName,
+}
+
+/// A verdict map to be made: each key has a verdict.
+#[derive(Debug)]
+pub struct Set<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What its keys are.
+    pub key: Type,
+}
+
+/// The key of one element, as the kernel compares it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub(super) Vec<u8>);
+
+impl Type {
+    fn number(self) -> u32 {
+        match self {
+            Self::Ipv4Address => 7,
+            Self::Ipv6Address => 8,
+            Self::InterfaceName => 41,
+        }
+    }
+
+    fn length(self) -> u32 {
+        match self {
+            Self::Ipv4Address => 4,
+            Self::Ipv6Address | Self::InterfaceName => 16,
+        }
+    }
+}
+
+impl Set<'_> {
+    /// `id` tells the sets of one transaction apart.
+    pub(super) fn attributes(&self, table: Table, id: u32) -> Vec<SetAttribute> {
+        vec![
+            SetAttribute::Table(table.name.to_owned()),
+            SetAttribute::Name(self.name.to_owned()),
+            SetAttribute::Flags(SetFlags::Map),
+            SetAttribute::KeyType(self.key.number()),
+            SetAttribute::KeyLen(self.key.length()),
+            SetAttribute::DataType(VERDICT),
+            SetAttribute::Id(id),
+        ]
+    }
+}
+
+impl From<IpAddr> for Key {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self(v4.octets().to_vec()),
+            IpAddr::V6(v6) => Self(v6.octets().to_vec()),
+        }
+    }
+}
+
+impl Key {
+    /// An interface's name, filled up with zeros to `IFNAMSIZ`.
+    pub fn interface(name: &str) -> Self {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.resize(16, 0);
+        Self(bytes)
+    }
+}

@@ -1,0 +1,138 @@
+//! `ipMasq`: what a pod sends beyond its own subnet leaves with the host's address.
+//!
+//! The table is `inet heddle_cni`. Its base chain looks the source address up in `masq4` or `masq6`;
+//! a pod's address jumps to the chain of its network and subnet, which lets the subnet itself and
+//! multicast go as they are, and masquerades the rest.
+
+use cni::{Call, Code, Error, Result};
+use ipnetwork::IpNetwork;
+use netlink::nft::{self, Expr, Family, Hook, Key, Table, Type};
+
+use crate::error::kernel;
+use crate::rules::{Entry, Map, Rules};
+use crate::subnet;
+
+const IPV4: &str = "masq4";
+const IPV6: &str = "masq6";
+
+const RULES: Rules = Rules {
+    table: Table {
+        family: Family::Inet,
+        name: "heddle_cni",
+    },
+    base: "postrouting",
+    hook: Hook::SNAT_POSTROUTING,
+    maps: &[
+        Map {
+            name: IPV4,
+            key: Type::Ipv4Address,
+            rule: Expr::source_v4_verdict,
+        },
+        Map {
+            name: IPV6,
+            key: Type::Ipv6Address,
+            rule: Expr::source_v6_verdict,
+        },
+    ],
+    rules_per_chain: 3,
+};
+
+/// Masquerades what comes from `addresses`, each with the prefix length of its subnet.
+///
+/// # Errors
+/// Code 4 when an address is another pod's; otherwise what the kernel said.
+pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    let entries: Vec<_> = addresses
+        .iter()
+        .map(|address| entry(&call.conf.name, *address))
+        .collect();
+    RULES.add(call, &entries)
+}
+
+/// Stops masquerading for the attachment, whatever the configuration says now.
+///
+/// # Errors
+/// What the kernel said.
+pub fn remove(call: &Call) -> Result<()> {
+    let previous = call.conf.prev_result.as_ref();
+    let keys: Option<Vec<_>> =
+        previous.map(|result| result.ips.iter().map(|ip| key(ip.address)).collect());
+    RULES.remove(call, keys.as_deref())
+}
+
+/// Stops masquerading for the network's attachments that are not valid.
+///
+/// # Errors
+/// What the kernel said.
+pub fn collect(call: &Call) -> Result<()> {
+    RULES.collect(call)
+}
+
+/// Whether all `addresses` are masqueraded for this attachment.
+///
+/// # Errors
+/// Code 999 for one that is not.
+pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    for address in addresses {
+        let (map, key) = key(*address);
+        if !RULES.has(call, map, key)? {
+            return Err(Error::new(
+                Code::Internal,
+                format!(
+                    "{} is not masqueraded any more: it is missing in `nft list map inet heddle_cni {map}`",
+                    address.ip()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel has nftables.
+///
+/// # Errors
+/// Code 50 when it has not.
+pub fn status() -> Result<()> {
+    nft::Handle::new()
+        .and_then(|mut nft| nft.generation())
+        .map(drop)
+        .map_err(|error| {
+            Error::new(
+                Code::NotAvailable,
+                format!(
+                    "the kernel has no nftables (CONFIG_NF_TABLES): {}",
+                    kernel(error)
+                ),
+            )
+        })
+}
+
+fn key(address: IpNetwork) -> (&'static str, Key) {
+    (
+        if address.is_ipv4() { IPV4 } else { IPV6 },
+        Key::from(address.ip()),
+    )
+}
+
+fn entry(network: &str, address: IpNetwork) -> Entry {
+    let subnet = subnet::of(address);
+    let (map, key) = key(address);
+    let multicast = if address.is_ipv4() {
+        subnet::MULTICAST_V4
+    } else {
+        subnet::MULTICAST_V6
+    };
+    Entry {
+        map,
+        key,
+        chain: format!(
+            "masq-{}",
+            cni::identity::digest(&format!("{network}\n{subnet}"), 16)
+        ),
+        rules: vec![
+            Expr::destination_in(subnet).then(Expr::return_()),
+            Expr::destination_in(multicast).then(Expr::return_()),
+            Expr::masquerade(),
+        ],
+    }
+}

@@ -1,0 +1,319 @@
+//! Heddle's nftables tables for pods: a base chain that looks each packet up in verdict maps, an element
+//! for each attachment, and chains that the elements jump to.
+//!
+//! The rules of a node do not grow with its pods: an attachment is one element of a map, found by its
+//! key, and owned by whoever its comment names. What nobody needs any more is removed with the last
+//! that needed it, chain by chain and at last the table.
+
+use cni::{Attachment, Call, Code, Error, Result, identity};
+use netlink::nft::{Chain, Element, Expr, Handle, Hook, Key, Set, Table, Transaction, Type, Value};
+
+use crate::error::kernel;
+
+/// How often a transaction is made anew because somebody else's came in between.
+const ATTEMPTS: usize = 20;
+
+/// One of our tables.
+#[derive(Debug)]
+pub struct Rules {
+    /// The table.
+    pub table: Table,
+    /// Its base chain.
+    pub base: &'static str,
+    /// Where the base chain hangs.
+    pub hook: Hook,
+    /// The maps that the base chain looks packets up in, in that order.
+    pub maps: &'static [Map],
+    /// How many rules each chain has that elements jump to; one with no more uses than these is idle.
+    pub rules_per_chain: u32,
+}
+
+/// A verdict map and the rule that uses it.
+#[derive(Debug)]
+pub struct Map {
+    /// Its name.
+    pub name: &'static str,
+    /// What its keys are.
+    pub key: Type,
+    /// The rule of the base chain that looks a packet up in it.
+    pub rule: fn(&str) -> Expr,
+}
+
+/// An element to be added, and the chain that it jumps to.
+#[derive(Debug)]
+pub struct Entry {
+    /// Name of the map.
+    pub map: &'static str,
+    /// Key in the map.
+    pub key: Key,
+    /// Name of the chain.
+    pub chain: String,
+    /// Rules of the chain, in order.
+    pub rules: Vec<Expr>,
+}
+
+/// The comment that makes an element this attachment's.
+pub fn owner(network: &str, attachment: &Attachment) -> String {
+    identity::mark(network, attachment, identity::COMMENT_MAX)
+}
+
+impl Rules {
+    /// Adds the entries of one attachment, with whatever of table, maps and chains is not there yet.
+    ///
+    /// # Errors
+    /// Code 4 when a key is held by another attachment that is still there.
+    pub fn add(&self, call: &Call, entries: &[Entry]) -> Result<()> {
+        let mut nft = Handle::new().map_err(kernel)?;
+        let owner = owner(&call.conf.name, &call.attachment);
+        let mut outcome = Ok(());
+        for _ in 0..ATTEMPTS {
+            let transaction = self.prepare(&mut nft, entries, &owner).map_err(kernel)?;
+            outcome = nft.commit(&transaction);
+            match &outcome {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_exists() => self.evict(&mut nft, entries, &owner)?,
+                // A chain went with its last user, or somebody else changed the ruleset: look again.
+                Err(error) if error.is_not_found() || error.is_busy() => {}
+                Err(_) => break,
+            }
+        }
+        outcome.map_err(kernel)
+    }
+
+    /// Removes the elements of this attachment; `keys` says which they can be, `None` that all are to
+    /// be looked through.
+    ///
+    /// # Errors
+    /// What the kernel said; never for an element that is already gone.
+    pub fn remove(&self, call: &Call, keys: Option<&[(&'static str, Key)]>) -> Result<()> {
+        let owner = owner(&call.conf.name, &call.attachment);
+        let mut nft = Handle::new().map_err(kernel)?;
+        let found = match keys {
+            Some(keys) => self.look_up(&mut nft, keys),
+            None => self.look_through(&mut nft),
+        };
+        let ours = found
+            .map_err(kernel)?
+            .into_iter()
+            .filter(|(_, element)| is_of(element, &owner))
+            .collect();
+        self.delete(&mut nft, ours)
+    }
+
+    /// Removes the elements of this network whose attachment is not among the valid ones.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn collect(&self, call: &Call) -> Result<()> {
+        let network = &call.conf.name;
+        let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
+        let keep: Vec<String> = valid
+            .iter()
+            .map(|attachment| owner(network, attachment))
+            .collect();
+        let mut nft = Handle::new().map_err(kernel)?;
+        let found = self.look_through(&mut nft).map_err(kernel)?;
+        let stale = found.into_iter().filter(|(_, element)| {
+            element
+                .comment
+                .as_ref()
+                .is_some_and(|mark| identity::belongs_to(mark, network) && !keep.contains(mark))
+        });
+        self.delete(&mut nft, stale.collect())
+    }
+
+    /// Whether an element with this key is there and is this attachment's.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has(&self, call: &Call, map: &'static str, key: Key) -> Result<bool> {
+        let owner = owner(&call.conf.name, &call.attachment);
+        let mut nft = Handle::new().map_err(kernel)?;
+        let found = nft.element(self.table, map, &key).map_err(kernel)?;
+        Ok(found.is_some_and(|element| is_of(&element, &owner)))
+    }
+
+    /// The transaction that adds `entries`. One that builds a table or a chain is good only for the
+    /// ruleset that was looked at, or two calls would build it twice.
+    fn prepare(
+        &self,
+        nft: &mut Handle,
+        entries: &[Entry],
+        owner: &str,
+    ) -> netlink::Result<Transaction> {
+        let mut transaction = Transaction::new(self.table);
+        let generation = nft.generation()?;
+        let mut missing = Vec::new();
+        for entry in entries {
+            if !missing.contains(&entry.chain) && nft.chain(self.table, &entry.chain)?.is_none() {
+                missing.push(entry.chain.clone());
+            }
+        }
+        if !missing.is_empty() {
+            transaction.if_generation(generation);
+            if nft.chain(self.table, self.base)?.is_none() {
+                self.build(&mut transaction);
+            }
+        }
+        for chain in missing {
+            transaction.add_chain(&Chain {
+                name: &chain,
+                hook: None,
+            });
+            let rules = entries
+                .iter()
+                .find(|entry| entry.chain == chain)
+                .map(|entry| &entry.rules);
+            for rule in rules.into_iter().flatten() {
+                transaction.add_rule(&chain, rule.clone(), None);
+            }
+        }
+        for entry in entries {
+            let element = Element {
+                key: entry.key.clone(),
+                value: Some(Value::Jump(entry.chain.clone())),
+                comment: Some(owner.to_owned()),
+            };
+            transaction.add_elements(entry.map, &[element]);
+        }
+        Ok(transaction)
+    }
+
+    fn build(&self, transaction: &mut Transaction) {
+        transaction.add_table();
+        transaction.add_chain(&Chain {
+            name: self.base,
+            hook: Some(self.hook),
+        });
+        for map in self.maps {
+            transaction.add_map(&Set {
+                name: map.name,
+                key: map.key,
+            });
+            transaction.add_rule(self.base, (map.rule)(map.name), None);
+        }
+    }
+
+    /// Makes room for `entries`: removes elements with their keys that an attachment has left behind.
+    fn evict(&self, nft: &mut Handle, entries: &[Entry], owner: &str) -> Result<()> {
+        let keys: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.map, entry.key.clone()))
+            .collect();
+        let held = self.look_up(nft, &keys).map_err(kernel)?;
+        for (_, element) in &held {
+            let holder = element.comment.as_deref().unwrap_or("nobody we know");
+            if holder != owner && is_alive(holder)? {
+                return Err(Error::new(
+                    Code::InvalidEnvironment,
+                    format!(
+                        "the pod's address is held by attachment {holder}: give this pod another one, or delete that pod"
+                    ),
+                ));
+            }
+        }
+        self.delete(nft, held)
+    }
+
+    fn look_up(
+        &self,
+        nft: &mut Handle,
+        keys: &[(&'static str, Key)],
+    ) -> netlink::Result<Vec<(&'static str, Element)>> {
+        let mut found = Vec::new();
+        for (map, key) in keys {
+            found.extend(
+                nft.element(self.table, map, key)?
+                    .map(|element| (*map, element)),
+            );
+        }
+        Ok(found)
+    }
+
+    fn look_through(&self, nft: &mut Handle) -> netlink::Result<Vec<(&'static str, Element)>> {
+        let mut found = Vec::new();
+        for map in self.maps {
+            let elements = nft.elements(self.table, map.name)?;
+            found.extend(elements.into_iter().map(|element| (map.name, element)));
+        }
+        Ok(found)
+    }
+
+    fn delete(&self, nft: &mut Handle, elements: Vec<(&'static str, Element)>) -> Result<()> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let mut chains = Vec::new();
+        let mut transaction = Transaction::new(self.table);
+        for (map, element) in elements {
+            if let Some(Value::Jump(chain)) = &element.value
+                && !chains.contains(chain)
+            {
+                chains.push(chain.clone());
+            }
+            transaction.delete_elements(
+                map,
+                &[Element {
+                    value: None,
+                    comment: None,
+                    ..element
+                }],
+            );
+        }
+        match nft.commit(&transaction) {
+            Err(error) if !error.is_not_found() => return Err(kernel(error)),
+            _ => {}
+        }
+        for chain in chains {
+            let info = nft.chain(self.table, &chain).map_err(kernel)?;
+            if info.is_some_and(|info| info.uses <= self.rules_per_chain) {
+                return self.tidy(nft);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the chains that nothing jumps to, and the table with the last of them.
+    fn tidy(&self, nft: &mut Handle) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let generation = nft.generation().map_err(kernel)?;
+            let chains = nft.chains(self.table).map_err(kernel)?;
+            let (idle, used): (Vec<_>, Vec<_>) = chains
+                .iter()
+                .filter(|chain| !chain.base)
+                .partition(|chain| chain.uses <= self.rules_per_chain);
+            let mut transaction = Transaction::new(self.table);
+            transaction.if_generation(generation);
+            if !chains.is_empty() && used.is_empty() {
+                transaction.delete_table();
+            } else {
+                idle.iter()
+                    .for_each(|chain| transaction.delete_chain(&chain.name));
+            }
+            match nft.commit(&transaction) {
+                Err(error) if error.is_busy() || error.is_not_found() => {}
+                outcome => return outcome.map_err(kernel),
+            }
+        }
+        // Others are at work on the table all the time; the last of them tidies up.
+        Ok(())
+    }
+}
+
+fn is_of(element: &Element, owner: &str) -> bool {
+    element.comment.as_deref() == Some(owner)
+}
+
+/// Whether the attachment that a comment names still has its link. One whose name had to be shortened
+/// cannot be told, and counts as alive.
+fn is_alive(mark: &str) -> Result<bool> {
+    let Some((network, attachment)) = identity::parse_mark(mark) else {
+        return Ok(true);
+    };
+    let name = identity::host_link_name(&attachment);
+    let link = netlink::Handle::new()
+        .and_then(|mut host| host.link(&name))
+        .map_err(kernel)?;
+    let alias = identity::mark(&network, &attachment, identity::ALIAS_MAX);
+    Ok(link.is_some_and(|link| link.alias == Some(alias)))
+}
