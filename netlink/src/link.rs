@@ -99,6 +99,16 @@ pub fn set_mac(index: u32, mac: Mac) -> Request {
     )
 }
 
+/// Sets the alias, at most 255 bytes; the kernel passes one over in the message that makes a link. Equals
+/// `ip link set dev NAME alias TEXT`.
+pub fn set_alias(index: u32, alias: &str) -> Request {
+    set(
+        index,
+        LinkAttribute::IfAlias(alias.to_owned()),
+        "set the alias of",
+    )
+}
+
 /// Lets a link announce its IPv4 addresses by gratuitous ARP when it comes up. Equals
 /// `sysctl -w net.ipv4.conf.NAME.arp_notify=1`, without leaving netlink.
 pub fn arp_notify(index: u32) -> Request {

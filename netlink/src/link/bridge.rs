@@ -15,8 +15,6 @@ pub struct Bridge<'a> {
     pub mtu: Option<u32>,
     /// Whether it keeps VLANs apart.
     pub vlan_filtering: bool,
-    /// Its alias, at most 255 bytes.
-    pub alias: Option<&'a str>,
 }
 
 /// What is special about a bridge.
@@ -27,17 +25,13 @@ pub struct BridgeInfo {
 }
 
 impl Bridge<'_> {
-    /// Equals `ip link add NAME mtu M alias A type bridge [vlan_filtering 1]`.
+    /// Equals `ip link add NAME mtu M type bridge [vlan_filtering 1]`.
     pub fn request(&self) -> Request {
         let mut message = LinkMessage::default();
         message
             .attributes
             .push(LinkAttribute::IfName(self.name.to_owned()));
         message.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
-        message.attributes.extend(
-            self.alias
-                .map(|alias| LinkAttribute::IfAlias(alias.to_owned())),
-        );
         let data = self
             .vlan_filtering
             .then(|| InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]));

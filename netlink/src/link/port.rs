@@ -9,7 +9,9 @@ use crate::request::Request;
 
 /// Settings to be made on a port; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BridgePort {
+pub struct BridgePort<'a> {
+    /// Its alias, at most 255 bytes.
+    pub alias: Option<&'a str>,
     /// Send frames back where they came from.
     pub hairpin: Option<bool>,
     /// Keep it from talking to other isolated ports.
@@ -27,13 +29,17 @@ pub struct PortInfo {
     pub isolated: bool,
 }
 
-impl BridgePort {
-    /// Equals `bridge link set dev NAME [hairpin on|off] [isolated on|off]`.
+impl BridgePort<'_> {
+    /// Equals `ip link set dev NAME alias A` and `bridge link set dev NAME [hairpin on|off] [isolated on|off]`.
     pub fn request(&self, port: &str) -> Request {
         let mut settings = Vec::new();
         settings.extend(self.hairpin.map(InfoBridgePort::HairpinMode));
         settings.extend(self.isolated.map(InfoBridgePort::Isolated));
         let mut message = by_name(port);
+        message.attributes.extend(
+            self.alias
+                .map(|alias| LinkAttribute::IfAlias(alias.to_owned())),
+        );
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
             LinkInfo::PortData(InfoPortData::BridgePort(settings)),

@@ -30,14 +30,12 @@ pub struct Veth<'a> {
     pub peer_mac: Mac,
     /// Index of the bridge that this end becomes a port of.
     pub master: Option<u32>,
-    /// Alias of this end, at most 255 bytes.
-    pub alias: Option<&'a str>,
     /// Whether this end is born up.
     pub up: bool,
 }
 
 impl Veth<'_> {
-    /// Equals `ip link add NAME address MAC mtu M master BR alias A up type veth peer name PEER netns NS
+    /// Equals `ip link add NAME address MAC mtu M master BR up type veth peer name PEER netns NS
     /// address PEERMAC mtu M`.
     pub fn request(&self) -> Request {
         let mut peer = LinkMessage::default();
@@ -61,10 +59,6 @@ impl Veth<'_> {
         message
             .attributes
             .extend(self.master.map(LinkAttribute::Controller));
-        message.attributes.extend(
-            self.alias
-                .map(|alias| LinkAttribute::IfAlias(alias.to_owned())),
-        );
         message.attributes.push(info(
             InfoKind::Veth,
             Some(InfoData::Veth(InfoVeth::Peer(peer))),

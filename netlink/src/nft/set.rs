@@ -42,6 +42,18 @@ impl Type {
         }
     }
 
+    /// User data that lets the `nft` program show the keys: type 0 (`NFTNL_UDATA_SET_KEYBYTEORDER` of
+    /// libnftnl), four bytes, 1 for the host's order and 2 for the network's.
+    fn byte_order(self) -> Vec<u8> {
+        let order: u32 = match self {
+            Self::InterfaceName => 1,
+            Self::Ipv4Address | Self::Ipv6Address => 2,
+        };
+        let mut bytes = vec![0, 4];
+        bytes.extend(order.to_ne_bytes());
+        bytes
+    }
+
     fn length(self) -> u32 {
         match self {
             Self::Ipv4Address => 4,
@@ -61,6 +73,7 @@ impl Set<'_> {
             SetAttribute::KeyLen(self.key.length()),
             SetAttribute::DataType(VERDICT),
             SetAttribute::Id(id),
+            SetAttribute::UserData(self.key.byte_order()),
         ]
     }
 }

@@ -131,7 +131,6 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
         name: &conf.bridge,
         mtu: Some(mtu),
         vlan_filtering: conf.vlans.any(),
-        alias: Some(MARK),
     };
     host.execute(vec![new.request()]).map_err(kernel)?;
     let made = host.link(&conf.bridge).map_err(kernel)?.ok_or_else(|| {
@@ -149,7 +148,10 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
     {
         return Err(kernel(error));
     }
-    let mut changes = vec![link::set_mac(made.index, mac)];
+    let mut changes = vec![
+        link::set_alias(made.index, MARK),
+        link::set_mac(made.index, mac),
+    ];
     if conf.promisc {
         changes.push(link::set_promisc(made.index, true));
     }

@@ -64,20 +64,15 @@ pub fn create<'a>(
         mac: pair.host_mac,
         peer_mac: pair.mac,
         master: Some(bridge.index),
-        alias: Some(&alias),
         up: true,
     };
-    let mut batch = vec![veth.request()];
-    // Port settings cannot be part of the creating message: the kernel ignores them there.
-    if conf.hairpin || conf.isolated {
-        batch.push(
-            link::BridgePort {
-                hairpin: Some(conf.hairpin),
-                isolated: Some(conf.isolated),
-            }
-            .request(&pair.host_name),
-        );
-    }
+    // What the kernel passes over in the message that makes a link, it takes in the next one.
+    let port = link::BridgePort {
+        alias: Some(&alias),
+        hairpin: conf.hairpin.then_some(true),
+        isolated: conf.isolated.then_some(true),
+    };
+    let batch = vec![veth.request(), port.request(&pair.host_name)];
     match host.execute(batch) {
         Ok(()) => undo.push("the veth pair", || remove_host_end(call).map(drop)),
         // What stands in the way is an attachment, maybe a living one: hands off.

@@ -53,7 +53,6 @@ fn create(
         mac: Mac::from(identity::mac(&identity_of, "port")),
         peer_mac: Mac::from(identity::mac(&identity_of, "gateway")),
         master: Some(bridge.index),
-        alias: Some(MARK),
         up: true,
     };
     match host.execute(vec![veth.request()]) {
@@ -68,6 +67,7 @@ fn create(
         .map(|vlan| link::PortVlan::delete(index, vlan.id))
         .collect();
     batch.push(link::PortVlan::add_native(index, vlan));
+    batch.push(link::set_alias(index, MARK));
     batch.push(link::set_up(gateway));
     host.execute(batch).map_err(kernel)?;
     host.link(name).map_err(kernel)?.ok_or_else(|| {
