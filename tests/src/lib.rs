@@ -22,7 +22,9 @@
 )]
 
 mod command;
+pub mod conf;
 pub mod find;
+pub mod inspect;
 mod mounts;
 mod need;
 mod node;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::{Result, Space};
+use crate::{Result, Space, inspect};
 
 /// Keys of `ip -j`, `nft -j` and `tc -j` that change by themselves, besides those that end in `_timer`.
 const RESTLESS: [&str; 14] = [
@@ -42,11 +42,11 @@ const SYSCTLS: [&str; 10] = [
 /// One line for each object in the kernel.
 pub(super) fn lines(space: &Space) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    let ip = |args: &[&str]| tool(space, "ip", args);
-    for link in ip(&["-j", "-d", "link", "show"])? {
+    let ip = |words: &str| inspect::ip(space, words);
+    for link in ip("link show")? {
         lines.push(format!("link {}", quiet(&link)));
     }
-    for link in ip(&["-j", "address", "show"])? {
+    for link in ip("address show")? {
         for address in link["addr_info"].as_array().into_iter().flatten() {
             if address["scope"] != "link" || address["family"] != "inet6" {
                 lines.push(format!("address {} {}", link["ifname"], quiet(address)));
@@ -54,16 +54,16 @@ pub(super) fn lines(space: &Space) -> Result<Vec<String>> {
         }
     }
     for family in ["-4", "-6"] {
-        for route in ip(&["-j", "-d", family, "route", "show", "table", "all"])? {
+        for route in ip(&format!("{family} route show table all"))? {
             if !of_ipv6_itself(&route) {
                 lines.push(format!("route {}", quiet(&route)));
             }
         }
-        for rule in ip(&["-j", "-d", family, "rule", "show"])? {
+        for rule in ip(&format!("{family} rule show"))? {
             lines.push(format!("rule {family} {rule}"));
         }
     }
-    for qdisc in tool(space, "tc", &["-j", "qdisc", "show"])? {
+    for qdisc in inspect::tool(space, "tc", "-j qdisc show")? {
         lines.push(format!("qdisc {}", quiet(&qdisc)));
     }
     lines.extend(ruleset(space)?);
@@ -95,14 +95,6 @@ fn ruleset(space: &Space) -> Result<Vec<String>> {
         lines.push(format!("nft {object}"));
     }
     Ok(lines)
-}
-
-fn tool(space: &Space, program: &str, args: &[&str]) -> Result<Vec<Value>> {
-    let text = space.command(program).args(args).ok()?;
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    serde_json::from_str(&text).with_context(|| format!("{program} {}", args.join(" ")))
 }
 
 /// The object without what changes by itself.
