@@ -87,7 +87,7 @@ pub fn serve(plugin: &dyn Plugin, env: &Env, stdin: &[u8]) -> Reply {
     let version = doc.as_ref().map(conf::version).ok().flatten();
     let outcome = match env.command() {
         None => return about(plugin),
-        Some(Ok(Command::Version)) => Ok(Some(supported(plugin, version))),
+        Some(Ok(Command::Version)) => return supported(plugin, version),
         Some(command) => command
             .and_then(|command| door::enter(command, env, doc, plugin.versions()))
             .and_then(|call| guarded(plugin, &call)),
@@ -138,13 +138,19 @@ fn dispatch(plugin: &dyn Plugin, call: &Call) -> Result<Option<Value>> {
     Ok(None)
 }
 
-/// The answer to VERSION: the caller's version back (specification), the newest if it gave none.
-fn supported(plugin: &dyn Plugin, version: Option<Version>) -> Value {
+/// The answer to VERSION, on one line as the reference gives it: the caller's version back (specification), the newest
+/// if it gave none.
+fn supported(plugin: &dyn Plugin, version: Option<Version>) -> Reply {
     let versions: Vec<_> = plugin.versions().iter().map(|v| v.as_str()).collect();
-    json!({
+    let doc = json!({
         "cniVersion": version.unwrap_or(Version::LATEST).as_str(),
         "supportedVersions": versions,
-    })
+    });
+    Reply {
+        stdout: format!("{doc}\n").into_bytes(),
+        success: true,
+        ..Reply::default()
+    }
 }
 
 /// The answer when there is no command: some words for the person who tried, and no failure (reference: `skel`).
