@@ -131,6 +131,10 @@ impl Invocation<'_> {
 
     fn spawn(&self, program: &Path) -> io::Result<Child> {
         let path = env::join_paths(self.path).map_err(io::Error::other)?;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a delegate, the one program that a plugin may start"
+        )]
         let mut process = Process::new(program);
         process
             .env("CNI_COMMAND", self.command.as_str())
