@@ -33,11 +33,14 @@ pub struct Address {
 pub struct Flags {
     /// IPv6: do not look for another owner first (`IFA_F_NODAD`).
     pub nodad: bool,
+    /// IPv6: usable while another owner is looked for (`IFA_F_OPTIMISTIC`, RFC 4429); the link's sysctl
+    /// `optimistic_dad` has to be on.
+    pub optimistic: bool,
     /// Make no route to its subnet (`IFA_F_NOPREFIXROUTE`).
     pub noprefixroute: bool,
 }
 
-/// Adds an address. Equals `ip address add ADDRESS/LEN [brd +] dev NAME [nodad] [noprefixroute]`.
+/// Adds an address. Equals `ip address add ADDRESS/LEN [brd +] dev NAME [nodad] [optimistic] [noprefixroute]`.
 pub fn add(index: u32, network: IpNetwork, flags: Flags) -> Request {
     let mut message = message(index, network);
     if let Some(broadcast) = broadcast(network) {
@@ -47,6 +50,10 @@ pub fn add(index: u32, network: IpNetwork, flags: Flags) -> Request {
     }
     let mut bits = AddressFlags::empty();
     bits.set(AddressFlags::Nodad, flags.nodad && network.is_ipv6());
+    bits.set(
+        AddressFlags::Optimistic,
+        flags.optimistic && network.is_ipv6(),
+    );
     bits.set(AddressFlags::Noprefixroute, flags.noprefixroute);
     if !bits.is_empty() {
         message.attributes.push(AddressAttribute::Flags(bits));

@@ -9,6 +9,9 @@ use netlink::{Handle, address, link, route, sysctl};
 use crate::error::kernel;
 use crate::subnet::same_family;
 
+/// `RT_SCOPE_LINK`; what is narrower, `host` and `nowhere`, has higher numbers.
+const LINK_SCOPE: u8 = 253;
+
 /// How the pod's interface is to be brought up.
 #[derive(Debug, Clone, Copy)]
 pub struct PodLink<'a> {
@@ -34,6 +37,7 @@ impl PodLink<'_> {
         }
         let flags = address::Flags {
             nodad: !self.duplicate_address_detection,
+            optimistic: self.duplicate_address_detection,
             ..Default::default()
         };
         // Neighbours hear of the address when the link comes up: it may have been another pod's.
@@ -67,21 +71,27 @@ impl PodLink<'_> {
         } else {
             &[]
         };
+        // The host's own addresses are reached by way of lo, whose IPv6 may be off as well.
+        sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0").map_err(kernel)?;
         for (key, value) in ALWAYS.iter().chain(probing) {
-            sysctl::ensure(&format!("net/ipv6/conf/{}/{key}", self.name), value).map_err(kernel)?;
+            let key = format!("net/ipv6/conf/{}/{key}", self.name);
+            sysctl::ensure(&key, value).map_err(kernel)?;
         }
         Ok(())
     }
 }
 
 /// The routes of `result` as the kernel is to have them: a route without a gateway goes by the first
-/// gateway of its family, and is on-link where there is none.
+/// gateway of its family, and is on-link where there is none or where its scope says so.
 pub fn routes(index: u32, result: &AddResult) -> Vec<route::Route> {
     result
         .routes
         .iter()
         .map(|wanted| route::Route {
-            gw: wanted.gw.or_else(|| first_gateway(result, wanted.dst.ip())),
+            gw: wanted.gw.or_else(|| match wanted.scope {
+                Some(LINK_SCOPE..) => None,
+                _ => first_gateway(result, wanted.dst.ip()),
+            }),
             dev: Some(index),
             table: wanted.table,
             scope: wanted.scope,

@@ -1,9 +1,8 @@
 //! The bridge device: found, made, or put right if it is one that Heddle made.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use cni::{Code, Error, Result};
-use netlink::{Handle, Link, Mac, link, sysctl};
+use netlink::route::MAIN_TABLE;
+use netlink::{Handle, Link, Mac, RouteFilter, link, sysctl};
 
 use super::conf::BridgeConf;
 use crate::error::kernel;
@@ -15,9 +14,6 @@ pub const MARK: &str = "heddle";
 
 /// MTU of a new bridge on a host without a default route, in bytes (Ethernet's).
 const FALLBACK_MTU: u32 = 1500;
-
-/// An address that nothing but a default route leads to (TEST-NET-1, RFC 5737).
-const BEYOND_DEFAULT_ROUTE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// The bridge as the rest of the call needs it.
 #[derive(Debug)]
@@ -167,10 +163,19 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
 
 /// The MTU of the device that the default route leaves by: pods cannot send more than it carries.
 fn default_route_mtu(host: &mut Handle) -> Result<u32> {
-    let Some(hop) = host.route_to(BEYOND_DEFAULT_ROUTE).map_err(kernel)? else {
-        return Ok(FALLBACK_MTU);
+    let main = RouteFilter {
+        table: Some(MAIN_TABLE),
+        ..RouteFilter::default()
     };
-    let uplink = host.link_by_index(hop.dev).map_err(kernel)?;
+    let routes = host.routes(main).map_err(kernel)?;
+    let default = routes
+        .iter()
+        .filter(|route| route.dst.prefix() == 0)
+        .min_by_key(|route| (route.dst.is_ipv6(), route.priority));
+    let uplink = match default.and_then(|route| route.dev) {
+        Some(dev) => host.link_by_index(dev).map_err(kernel)?,
+        None => None,
+    };
     Ok(uplink.map_or(FALLBACK_MTU, |uplink| uplink.mtu))
 }
 
