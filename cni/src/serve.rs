@@ -1,6 +1,8 @@
 //! The plugin side: from environment and stdin to one JSON document.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -46,7 +48,7 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     #[cfg(panic = "abort")]
     std::panic::set_hook(Box::new(|info| {
         let error = Error::new(Code::Internal, format!("internal error: {info}"));
-        let _ = io::stdout().write_all(&pretty(&error.to_json(Version::LATEST)));
+        let _ = write_out(&pretty(&error.to_json(Version::LATEST)));
     }));
 
     let env = Env::of_process();
@@ -58,14 +60,28 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
             Version::LATEST,
         ),
     };
-    let written = io::stdout()
-        .write_all(&reply.stdout)
-        .and_then(|()| io::stderr().write_all(reply.stderr.as_bytes()));
-    if reply.success && written.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    if let Err(why) = write_out(&reply.stdout) {
+        // A runtime that has not seen the result of an ADD knows nothing of the attachment.
+        if reply.success && matches!(env.command(), Some(Ok(Command::Add))) {
+            let undo = Env {
+                command: Some(Command::Del.as_str().into()),
+                ..env
+            };
+            serve(plugin, &undo, &stdin);
+        }
+        let _ = writeln!(io::stderr(), "cannot write the result to stdout: {why}");
+        return ExitCode::FAILURE;
     }
+    match io::stderr().write_all(reply.stderr.as_bytes()) {
+        Ok(()) if reply.success => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Writes one document to stdout, past the buffer of the standard library: that writes by the line, and what it
+/// still holds at the end of the process it writes without looking whether that worked.
+fn write_out(document: &[u8]) -> io::Result<()> {
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(document)
 }
 
 /// A person at a terminal who asks for the version, or for nothing, is not made to wait for a configuration.
