@@ -3,16 +3,17 @@
 //! It stands in a directory of its own beside those of the networks, one symbolic link for each owner,
 //! whose target is the boot in which the addresses were taken, and the addresses. It is a cache, exact
 //! also when the reference plugin works on the same leases: after each change of ours both directories
-//! get one and the same time of modification, to the nanosecond. Whoever else adds or removes a lease
-//! gives the lease directory another, and then the index is made anew from the leases.
+//! get one and the same time of modification, with nanoseconds that the kernel's clock never gives. Whoever
+//! else adds or removes a lease gives the lease directory another, and so does a change of ours that was cut
+//! off in the middle; then the index is made anew from the leases.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cni::identity;
 
@@ -20,6 +21,10 @@ use super::lease::{Lease, Owner};
 
 /// The kernel's name for this boot; no namespace hides it, no clock moves it.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The nanoseconds of a sealed directory. Two directories changed in one tick of the kernel's clock have the
+/// same time as well, but not this one.
+const SEAL: u32 = 123_456_789;
 
 /// The open index of one network.
 #[derive(Debug)]
@@ -67,21 +72,23 @@ impl Index {
     /// # Errors
     /// When a directory cannot be looked at.
     pub fn is_exact(&self, leases: &File) -> io::Result<bool> {
-        Ok(self.directory.metadata()?.modified()? == leases.metadata()?.modified()?)
+        let sealed = self.directory.metadata()?;
+        Ok(sealed.mtime_nsec() == i64::from(SEAL)
+            && sealed.modified()? == leases.metadata()?.modified()?)
     }
 
-    /// Declares that index and leases agree. On a file system that cannot keep nanoseconds they are left
-    /// to disagree: there another's change in the same second would go unseen.
+    /// Declares that index and leases agree. On a file system that cannot keep nanoseconds they never do, and the
+    /// index is made anew each time.
     ///
     /// # Errors
     /// When a time cannot be set.
     pub fn seal(&self, leases: &File) -> io::Result<()> {
-        let now = SystemTime::now();
-        leases.set_modified(now)?;
-        if leases.metadata()?.modified()? == now {
-            self.directory.set_modified(now)?;
-        }
-        Ok(())
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let seal = UNIX_EPOCH + Duration::new(now.as_secs(), SEAL);
+        leases.set_modified(seal)?;
+        self.directory.set_modified(seal)
     }
 
     /// What `owner` has.

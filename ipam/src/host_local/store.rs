@@ -267,7 +267,10 @@ impl Store {
 
     fn release_all(&mut self, leases: impl Iterator<Item = Lease>) -> Result<()> {
         let release = |lease: Lease| -> io::Result<()> {
-            lease::remove(&self.path, lease.address)?;
+            // Only what is really this owner's, whatever the index says.
+            if lease::read(&self.path, lease.address)?.is_some_and(|found| found == lease) {
+                lease::remove(&self.path, lease.address)?;
+            }
             match &lease.owner {
                 Some(owner) => self.index.remove(owner),
                 None => Ok(()),
