@@ -10,19 +10,16 @@ use crate::Result;
 /// Directories that may be written freely: the host's content shows through, changes stay in memory.
 const COPIED: [&str; 3] = ["/etc", "/opt", "/var/lib"];
 
-/// Directories that begin empty, whatever the host has there.
-const EMPTY: [&str; 6] = [
-    "/etc/cni",
-    "/etc/cni/net.d",
-    "/opt/cni",
-    "/opt/cni/bin",
-    "/var/lib/cni",
-    "/var/lib/cni/networks",
-];
+/// CNI's directories: each begins empty, whatever the host has there, and is a file system of its own, because an
+/// overlay would cost an allocator more than any real disk does.
+const CNI: [&str; 3] = ["/etc/cni", "/opt/cni", "/var/lib/cni"];
+
+/// What is expected in them.
+const EXPECTED: [&str; 3] = ["/etc/cni/net.d", "/opt/cni/bin", "/var/lib/cni/networks"];
 
 /// Turns the calling thread's new mount namespace into a node's: private propagation, an empty `/run` with
-/// `/run/netns`, a `/sys` of the node's own network namespace, overlays over `/etc`, `/opt` and `/var/lib` in which
-/// CNI's directories are empty.
+/// `/run/netns`, a `/sys` of the node's own network namespace, overlays over `/etc`, `/opt` and `/var/lib`, empty
+/// directories for CNI.
 pub(crate) fn make_private() -> Result {
     mount(
         None::<&str>,
@@ -42,8 +39,12 @@ pub(crate) fn make_private() -> Result {
     for dir in ["/run/netns", "/run/lock"] {
         fs::create_dir(dir).context(dir)?;
     }
-    for dir in EMPTY {
+    for dir in CNI {
         fs::create_dir_all(dir).context(dir)?;
+        tmpfs(dir)?;
+    }
+    for dir in EXPECTED {
+        fs::create_dir(dir).context(dir)?;
     }
     Ok(())
 }
@@ -59,7 +60,7 @@ fn tmpfs(at: &str) -> Result {
     .with_context(|| format!("a tmpfs on {at}"))
 }
 
-/// Covers `dir` with an overlay that keeps changes below `scratch`, and hides the host's CNI state in it.
+/// Covers `dir` with an overlay that keeps changes below `scratch`.
 fn overlay(dir: &str, scratch: &Path) -> Result {
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     for made in [&upper, &work] {
@@ -77,12 +78,7 @@ fn overlay(dir: &str, scratch: &Path) -> Result {
         MsFlags::empty(),
         Some(options.as_str()),
     )
-    .with_context(|| format!("an overlay on {dir}"))?;
-    let cni = format!("{dir}/cni");
-    if Path::new(&cni).exists() {
-        tmpfs(&cni)?;
-    }
-    Ok(())
+    .with_context(|| format!("an overlay on {dir}"))
 }
 
 /// A sysfs that shows the node's links in `/sys/class/net`, with the host's cgroups kept for container runtimes.

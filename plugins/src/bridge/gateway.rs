@@ -18,6 +18,8 @@ use crate::subnet;
 #[derive(Debug, Default)]
 pub struct Gateways {
     wanted: Vec<IpNetwork>,
+    /// What the bridge carried when the plan was made.
+    there: Vec<IpNetwork>,
 }
 
 /// Completes `result` with the gateways and default routes that the configuration asks for, and
@@ -51,11 +53,24 @@ pub fn plan(
     if conf.is_default_gateway {
         add_default_routes(result);
     }
-    let gateways = Gateways { wanted };
-    if conf.vlans.access.is_none() && !conf.force_address {
-        gateways.refuse_conflicts(&gateways.conflicts(host, bridge.index)?, &bridge.name)?;
+    let there = match conf.vlans.access {
+        None if !wanted.is_empty() => networks_of(host, bridge.index)?,
+        _ => Vec::new(),
+    };
+    let gateways = Gateways { wanted, there };
+    if !conf.force_address {
+        gateways.refuse_conflicts(&bridge.name)?;
     }
     Ok(gateways)
+}
+
+/// The subnets that a device carries, the kernel's own link-local ones apart.
+fn networks_of(host: &mut Handle, index: u32) -> Result<Vec<IpNetwork>> {
+    let addresses = host.addresses(Some(index)).map_err(kernel)?;
+    let networks = addresses.into_iter().map(|address| address.network);
+    Ok(networks
+        .filter(|network| !is_link_local(network.ip()))
+        .collect())
 }
 
 /// One default route by the gateway for each family that has a gateway and no default route yet.
@@ -85,7 +100,7 @@ impl Gateways {
     /// # Errors
     /// What the kernel said.
     pub fn apply(
-        self,
+        mut self,
         host: &mut Handle,
         conf: &BridgeConf,
         bridge: &BridgeDevice,
@@ -95,19 +110,17 @@ impl Gateways {
         }
         self.enable_forwarding()?;
         let (index, interface) = match conf.vlans.access {
-            Some(vlan) => super::vlan_gateway::ensure(host, bridge, vlan)
-                .map(|(index, interface)| (index, Some(interface)))?,
+            Some(vlan) => {
+                let (index, interface) = super::vlan_gateway::ensure(host, bridge, vlan)?;
+                self.there = networks_of(host, index)?;
+                (index, Some(interface))
+            }
             None => (bridge.index, None),
         };
-        let there = host.addresses(Some(index)).map_err(kernel)?;
         let mut batch = Vec::new();
         if conf.force_address {
-            let in_the_way = self.conflicts(host, index)?;
-            batch.extend(
-                in_the_way
-                    .into_iter()
-                    .map(|old| address::delete(index, old)),
-            );
+            let in_the_way = self.conflicts().map(|old| address::delete(index, old));
+            batch.extend(in_the_way);
         }
         let flags = address::Flags {
             nodad: true,
@@ -116,10 +129,8 @@ impl Gateways {
         let missing = self
             .wanted
             .iter()
-            .filter(|wanted| !there.iter().any(|address| address.network == **wanted));
-        for wanted in missing {
-            batch.push(address::add(index, *wanted, flags));
-        }
+            .filter(|wanted| !self.there.contains(wanted));
+        batch.extend(missing.map(|wanted| address::add(index, *wanted, flags)));
         // Another ADD may have been quicker with the same gateway.
         for request in batch {
             match host.execute(vec![request]) {
@@ -146,28 +157,23 @@ impl Gateways {
 
     /// Addresses of the device that do not go together with a gateway: the same subnet under another
     /// address, or a subnet that overlaps. Disjoint subnets live side by side.
-    fn conflicts(&self, host: &mut Handle, index: u32) -> Result<Vec<IpNetwork>> {
-        let there = host.addresses(Some(index)).map_err(kernel)?;
-        let there = there
-            .into_iter()
-            .map(|address| address.network)
-            .filter(|network| !is_link_local(network.ip()));
-        Ok(there
-            .filter(|old| !self.wanted.contains(old))
-            .filter(|old| self.wanted.iter().any(|wanted| overlap(*old, *wanted)))
-            .collect())
+    fn conflicts(&self) -> impl Iterator<Item = IpNetwork> {
+        let others = self.there.iter().filter(|old| !self.wanted.contains(old));
+        others
+            .filter(|old| self.wanted.iter().any(|wanted| overlap(**old, *wanted)))
+            .copied()
     }
 
-    fn refuse_conflicts(&self, conflicts: &[IpNetwork], bridge: &str) -> Result<()> {
-        let Some(old) = conflicts.first() else {
+    fn refuse_conflicts(&self, bridge: &str) -> Result<()> {
+        let Some(old) = self.conflicts().next() else {
             return Ok(());
         };
         let wanted = self
             .wanted
             .iter()
-            .find(|wanted| overlap(*old, **wanted))
+            .find(|wanted| overlap(old, **wanted))
             .copied()
-            .unwrap_or(*old);
+            .unwrap_or(old);
         Err(Error::new(
             Code::InvalidConfig,
             format!(

@@ -60,15 +60,25 @@ impl Trace {
         self.count(&["sendto", "sendmsg", "sendmmsg"])
     }
 
+    /// How many netlink messages were sent; a batch holds several of them.
+    pub fn netlink_messages(&self) -> usize {
+        let is_send = |line: &&String| matches!(name(line), Some("sendto" | "sendmsg"));
+        let sends = self.lines.iter().filter(is_send);
+        sends.map(|line| line.matches("{nlmsg_len=").count()).sum()
+    }
+
     /// The name of each call, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().filter_map(|line| {
-            let call = line
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .trim_start();
-            call.split_once('(').map(|(name, _)| name)
-        })
+        self.lines.iter().filter_map(|line| name(line))
     }
+}
+
+/// The system call of a line, behind the process id.
+fn name(line: &str) -> Option<&str> {
+    let call = line
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .trim_start();
+    call.split_once('(').map(|(name, _)| name)
 }
 
 /// A name for a log, on the node's own `/run`.
