@@ -102,6 +102,16 @@ impl Command {
         space.run(|| self.output_here())
     }
 
+    /// Starts it on the calling thread, which is in the space already, and leaves it running.
+    pub(crate) fn spawn(
+        &mut self,
+        stdin: Stdio,
+        out: Stdio,
+        err: Stdio,
+    ) -> std::io::Result<process::Child> {
+        self.inner.stdin(stdin).stdout(out).stderr(err).spawn()
+    }
+
     /// Runs it and returns its stdout; an exit status other than 0 is an error that shows the stderr.
     pub fn ok(&mut self) -> Result<String> {
         let output = self.output()?;

@@ -23,24 +23,30 @@
 
 mod command;
 pub mod conf;
+mod daemon;
 pub mod find;
 pub mod inspect;
 mod mounts;
 mod need;
 mod node;
+pub mod oci;
 mod plugins;
 mod pod;
 pub mod probe;
+mod processes;
 pub mod report;
 mod runner;
 mod snapshot;
 mod space;
+pub mod wait;
 
 pub use command::{Command, Output};
+pub use daemon::Daemon;
 pub use need::Need;
 pub use node::Node;
 pub use plugins::{Call, Fault, Plugins, Reply, Trace, with_prev};
 pub use pod::Pod;
+pub use processes::Processes;
 pub use runner::{Case, main};
 pub use snapshot::Snapshot;
 pub use space::Space;
