@@ -26,6 +26,7 @@ pub mod conf;
 mod daemon;
 pub mod find;
 pub mod inspect;
+pub mod leases;
 mod mounts;
 mod need;
 mod node;

@@ -1,6 +1,4 @@
 //! ADD beside many leases: what an allocator costs when the node is full.
-use std::fs;
-
 use lab::report::{Table, time};
 use lab::{Result, conf};
 use serde_json::json;
@@ -35,15 +33,8 @@ fn measure(side: Side, leases: u16) -> Result<Times> {
         "cniVersion": "1.0.0", "isDefaultGateway": true,
         "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/16"}]]},
     }));
+    lab::leases::fill(plugins.node(), leases)?;
     plugins.node().run(|| {
-        // As the reference writes them: CR and LF between container and interface.
-        let dir = "/var/lib/cni/networks/lab";
-        fs::create_dir_all(dir)?;
-        let address = |n: u16| format!("10.88.{}.{}", n >> 8, n & 0xff);
-        for n in 2..leases + 2 {
-            fs::write(format!("{dir}/{}", address(n)), format!("held{n}\r\neth0"))?;
-        }
-        fs::write(format!("{dir}/last_reserved_ip.0"), address(leases + 1))?;
         let mut times = Times::default();
         for round in 0..=ROUNDS {
             let took = side.timed("ADD", &conf, "pod")?;
