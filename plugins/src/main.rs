@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             concat!("heddle-cni ", env!("CARGO_PKG_VERSION")),
             0,
         ),
+        ("--list", None) => say(&mut io::stdout(), &names("\n"), 0),
         ("--help", None) => say(&mut io::stdout(), &usage(), 0),
         _ => say(&mut io::stderr(), &usage(), EX_USAGE),
     }
@@ -74,15 +75,19 @@ fn applet_name(path: &str) -> String {
     name.strip_prefix("heddle-").unwrap_or(&name).to_owned()
 }
 
-fn usage() -> String {
+fn names(separator: &str) -> String {
     let names: Vec<_> = PLUGINS.iter().map(|(name, _)| *name).collect();
+    names.join(separator)
+}
+
+fn usage() -> String {
     format!(
         "heddle-cni: CNI plugins in one executable\n\n\
          As a plugin: link it into a directory of CNI_PATH as NAME or heddle-NAME, or run `heddle-cni NAME`, where\n\
          NAME is one of: {}\n\n\
          By hand: heddle-cni cnitool add|check|del|gc|status NET NETNS\n         \
-         heddle-cni --version | --help",
-        names.join(", ")
+         heddle-cni --list | --version | --help",
+        names(", ")
     )
 }
 
