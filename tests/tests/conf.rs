@@ -10,8 +10,11 @@ use lab::probe::{TcpEcho, exchange, ping};
 use lab::{Case, Need, Node, Plugins, Pod, Result, Snapshot, find};
 use serde_json::Value;
 
+/// A file, and its test.
+type Example = (&'static str, fn() -> Result);
+
 /// Every file of `conf/` that a runtime reads, and what shows that it works.
-const EXAMPLES: [(&str, fn() -> Result); 6] = [
+const EXAMPLES: [Example; 6] = [
     ("10-heddle.conflist", || routed("10-heddle.conflist", 1)),
     ("10-heddle-dual-stack.conflist", || {
         routed("10-heddle-dual-stack.conflist", 2)
