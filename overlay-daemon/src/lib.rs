@@ -1,1 +1,5 @@
-//! (to be written)
+//! The overlay: nodes that find each other, and the kernel state that carries pod traffic between them.
+
+pub mod node;
+
+pub use node::Node;
