@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::address::{self, Address};
 use crate::error::Result;
+use crate::fdb::{self, FdbEntry};
 use crate::link::{self, Link, PortVlan};
+use crate::neighbour::{self, Neighbour};
 use crate::netns::Netns;
+use crate::nexthop::{self, Nexthop};
 use crate::request::Request;
 use crate::route::{self, Route, RouteFilter, RouteHop};
 use crate::socket::Socket;
@@ -96,6 +99,30 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>> {
         route::list(&mut self.0, filter)
+    }
+
+    /// The permanent neighbours behind one link. Equals `ip neighbour show dev NAME nud permanent`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn neighbours(&mut self, dev: u32) -> Result<Vec<Neighbour>> {
+        neighbour::list(&mut self.0, dev)
+    }
+
+    /// The rows of a VXLAN device's FDB that name a peer. Equals `bridge fdb show dev NAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn fdb(&mut self, dev: u32) -> Result<Vec<FdbEntry>> {
+        fdb::list(&mut self.0, dev)
+    }
+
+    /// The nexthops that a protocol made. Equals `ip nexthop show protocol P`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn nexthops(&mut self, protocol: u8) -> Result<Vec<Nexthop>> {
+        nexthop::list(&mut self.0, protocol)
     }
 
     /// Where a packet to `destination` would go; `None` when nowhere. Equals `ip route get ADDRESS`.

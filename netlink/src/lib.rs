@@ -9,10 +9,14 @@
 
 pub mod address;
 mod error;
+mod fdb;
 mod handle;
 pub mod link;
 mod mac;
+mod monitor;
+mod neighbour;
 pub mod netns;
+mod nexthop;
 pub mod nft;
 mod request;
 pub mod route;
@@ -21,8 +25,12 @@ pub mod sysctl;
 
 pub use address::Address;
 pub use error::{Error, Result};
+pub use fdb::FdbEntry;
 pub use handle::Handle;
 pub use link::Link;
 pub use mac::Mac;
+pub use monitor::{Event, Monitor};
+pub use neighbour::Neighbour;
+pub use nexthop::Nexthop;
 pub use request::Request;
 pub use route::{Route, RouteFilter, RouteHop};

@@ -5,6 +5,7 @@ mod bridge;
 mod port;
 mod veth;
 pub(crate) mod vlan;
+mod vxlan;
 pub(crate) mod wait;
 
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Parseable};
@@ -17,6 +18,7 @@ pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
 pub use self::port::{BridgePort, PortInfo};
 pub use self::veth::Veth;
 pub use self::vlan::PortVlan;
+pub use self::vxlan::{Vxlan, VxlanInfo};
 use crate::error::{Error, Result};
 use crate::mac::Mac;
 use crate::request::{Request, emit};
@@ -63,6 +65,10 @@ pub struct Link {
     pub bridge: Option<BridgeInfo>,
     /// What is special about a port of a bridge.
     pub port: Option<PortInfo>,
+    /// What is special about a VXLAN device.
+    pub vxlan: Option<VxlanInfo>,
+    /// Whether there is a carrier (`IFF_LOWER_UP`).
+    pub carrier: bool,
 }
 
 /// Sets a link up. Equals `ip link set dev NAME up`.
@@ -198,6 +204,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Link> {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         ..Link::default()
     };
     for attribute in message.attributes {
@@ -225,6 +232,9 @@ fn read_info(link: &mut Link, infos: Vec<LinkInfo>) {
             LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
             LinkInfo::Data(InfoData::Bridge(settings)) => {
                 link.bridge = Some(BridgeInfo::read(&settings))
+            }
+            LinkInfo::Data(InfoData::Vxlan(settings)) => {
+                link.vxlan = Some(VxlanInfo::read(&settings))
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                 link.port = Some(PortInfo::read(&settings))

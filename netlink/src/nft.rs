@@ -17,6 +17,7 @@
 mod chain;
 mod element;
 mod expr;
+mod rule;
 mod set;
 mod transaction;
 
@@ -27,6 +28,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterProtoFamily};
 pub use self::chain::{Chain, ChainInfo, Hook};
 pub use self::element::{Element, Value};
 pub use self::expr::Expr;
+pub use self::rule::RuleInfo;
 pub use self::set::{Key, Set, Type};
 pub use self::transaction::Transaction;
 use crate::error::{Error, Result};
@@ -37,6 +39,7 @@ use crate::socket::Socket;
 /// `NFNL_SUBSYS_NFTABLES` in the upper byte of a message type.
 const SUBSYSTEM: u16 = 10 << 8;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const GET_RULE: u16 = SUBSYSTEM | 7;
 const GET_ELEMENT: u16 = SUBSYSTEM | 13;
 const GET_GENERATION: u16 = SUBSYSTEM | 16;
 /// Length of `struct nfgenmsg`, which stands before the attributes.
@@ -128,6 +131,14 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn chains(&mut self, table: Table) -> Result<Vec<ChainInfo>> {
         chain::list(&mut self.0, table)
+    }
+
+    /// The rules of a table; none when there is no such table. Equals `nft list table`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn rules(&mut self, table: Table) -> Result<Vec<RuleInfo>> {
+        rule::list(&mut self.0, table)
     }
 
     /// One element of a set by its key; `None` when it, its set or its table is not there. Equals

@@ -31,6 +31,19 @@ impl Request {
     }
 }
 
+/// A message that is bytes already.
+pub(crate) struct Bytes(pub Vec<u8>);
+
+impl Emitable for Bytes {
+    fn buffer_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn emit(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.0);
+    }
+}
+
 /// The bytes of a message.
 pub(crate) fn emit(message: &impl Emitable) -> Vec<u8> {
     let mut payload = vec![0; message.buffer_len()];

@@ -214,6 +214,13 @@ impl Socket {
             .map_err(Error::io("subscribe to kernel events"))
     }
 
+    /// Makes [`Socket::receive`] fail with `EAGAIN` instead of waiting.
+    pub(crate) fn set_non_blocking(&self) -> Result<()> {
+        self.socket
+            .set_non_blocking(true)
+            .map_err(Error::io("make a netlink socket non-blocking"))
+    }
+
     /// Takes the next `count` sequence numbers and returns the first of them.
     pub(crate) fn reserve(&mut self, count: u32) -> u32 {
         let first = self.sequence.wrapping_add(1);

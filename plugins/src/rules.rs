@@ -186,9 +186,10 @@ impl Rules {
             hook: Some(self.hook),
         });
         for map in self.maps {
-            transaction.add_map(&Set {
+            transaction.add_set(&Set {
                 name: map.name,
                 key: map.key,
+                verdicts: true,
             });
             transaction.add_rule(self.base, (map.rule)(map.name), None);
         }

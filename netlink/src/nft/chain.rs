@@ -45,6 +45,18 @@ impl Hook {
         priority: 100,
         kind: "nat",
     };
+    /// `type filter hook prerouting priority raw`: before connections are tracked.
+    pub const RAW_PREROUTING: Self = Self {
+        number: InetHookNumber::PreRouting,
+        priority: -300,
+        kind: "filter",
+    };
+    /// `type filter hook output priority raw`: before connections are tracked.
+    pub const RAW_OUTPUT: Self = Self {
+        number: InetHookNumber::LocalOut,
+        priority: -300,
+        kind: "filter",
+    };
     /// `type filter hook prerouting priority dstnat` of a bridge: before anything else sees a frame.
     pub const BRIDGE_PREROUTING: Self = Self {
         number: InetHookNumber::PreRouting,

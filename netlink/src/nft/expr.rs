@@ -3,16 +3,20 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
     Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
+use super::Key;
 use crate::mac::Mac;
+use crate::request::emit;
 
-/// `NFT_PAYLOAD_LL_HEADER` and `NFT_PAYLOAD_NETWORK_HEADER`.
+/// `NFT_PAYLOAD_LL_HEADER`, `NFT_PAYLOAD_NETWORK_HEADER`, `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
 /// `NF_DROP`.
 const DROP: u32 = 0;
 
@@ -68,6 +72,63 @@ impl Expr {
     /// `iifname vmap @MAP`.
     pub fn input_interface_verdict(map: &str) -> Self {
         Self(vec![load_meta(MetaKey::Iifname), verdict_of(map)])
+    }
+
+    /// `ip saddr @SET` or, where it is to be missing in it, `ip saddr != @SET`.
+    pub fn source_v4_in_set(set: &str, inside: bool) -> Self {
+        Self::family(false).then(Self(vec![
+            payload(NETWORK_HEADER, 12, 4),
+            member(set, inside),
+        ]))
+    }
+
+    /// `ip6 saddr @SET`, or `!= @SET`.
+    pub fn source_v6_in_set(set: &str, inside: bool) -> Self {
+        Self::family(true).then(Self(vec![
+            payload(NETWORK_HEADER, 8, 16),
+            member(set, inside),
+        ]))
+    }
+
+    /// `udp dport PORT`.
+    pub fn udp_destination_port(port: u16) -> Self {
+        /// `IPPROTO_UDP`.
+        const UDP: u8 = 17;
+        Self(vec![
+            load_meta(MetaKey::L4Proto),
+            compare(vec![UDP]),
+            payload(TRANSPORT_HEADER, 2, 2),
+            compare(port.to_be_bytes().to_vec()),
+        ])
+    }
+
+    /// `oifname NAME`.
+    pub fn output_interface(name: &str) -> Self {
+        Self(vec![
+            load_meta(MetaKey::Oifname),
+            compare(Key::interface(name).0),
+        ])
+    }
+
+    /// `fib daddr type local`: for this host itself.
+    pub fn for_this_host() -> Self {
+        /// `NFT_REG_1`, `NFT_FIB_RESULT_ADDRTYPE`, `NFTA_FIB_F_DADDR`, `RTN_LOCAL`.
+        const REGISTER: u32 = 1;
+        const ADDRESS_TYPE: u32 = 3;
+        const DESTINATION: u32 = 2;
+        const LOCAL: u32 = 2;
+        let fields = [(1, REGISTER), (2, ADDRESS_TYPE), (3, DESTINATION)];
+        Self(vec![
+            untyped("fib", &fields),
+            compare(LOCAL.to_ne_bytes().to_vec()),
+        ])
+    }
+
+    /// `notrack`.
+    pub fn notrack() -> Self {
+        Self(vec![ListAttribute::Element(vec![
+            ExpressionAttribute::Name("notrack".to_owned()),
+        ])])
     }
 
     /// `masquerade`.
@@ -172,6 +233,31 @@ fn verdict_of(map: &str) -> Step {
         Lookup::DestinationRegister(Register::Verdict),
     ])
     .into()
+}
+
+/// Whether what was loaded is in a set.
+fn member(set: &str, inside: bool) -> Step {
+    /// `NFT_LOOKUP_F_INV`.
+    const INVERTED: u32 = 1;
+    Expressions::Lookup(vec![
+        Lookup::Set(set.to_owned()),
+        Lookup::SourceRegister(Register::Reg1),
+        Lookup::Flags(if inside { 0 } else { INVERTED }),
+    ])
+    .into()
+}
+
+/// An expression that the packet crate has no type for, of numbers in the network's order.
+fn untyped(name: &str, fields: &[(u16, u32)]) -> Step {
+    let data = fields
+        .iter()
+        .flat_map(|(kind, value)| emit(&DefaultNla::new(*kind, value.to_be_bytes().to_vec())))
+        .collect();
+    ListAttribute::Element(vec![
+        ExpressionAttribute::Name(name.to_owned()),
+        // NFTA_EXPR_DATA, a nest.
+        ExpressionAttribute::Other(DefaultNla::new(2 | NLA_F_NESTED, data)),
+    ])
 }
 
 fn verdict(code: Verdict) -> Expr {

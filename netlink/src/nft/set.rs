@@ -20,13 +20,15 @@ pub enum Type {
     InterfaceName,
 }
 
-/// A verdict map to be made: each key has a verdict.
+/// A set to be made, plain or a verdict map.
 #[derive(Debug)]
 pub struct Set<'a> {
     /// Its name.
     pub name: &'a str,
     /// What its keys are.
     pub key: Type,
+    /// Whether each key has a verdict.
+    pub verdicts: bool,
 }
 
 /// The key of one element, as the kernel compares it.
@@ -65,16 +67,19 @@ impl Type {
 impl Set<'_> {
     /// `id` tells the sets of one transaction apart.
     pub(super) fn attributes(&self, table: Table, id: u32) -> Vec<SetAttribute> {
-        vec![
+        let mut attributes = vec![
             SetAttribute::Table(table.name.to_owned()),
             SetAttribute::Name(self.name.to_owned()),
-            SetAttribute::Flags(SetFlags::Map),
             SetAttribute::KeyType(self.key.number()),
             SetAttribute::KeyLen(self.key.length()),
-            SetAttribute::DataType(VERDICT),
             SetAttribute::Id(id),
             SetAttribute::UserData(self.key.byte_order()),
-        ]
+        ];
+        if self.verdicts {
+            attributes.push(SetAttribute::Flags(SetFlags::Map));
+            attributes.push(SetAttribute::DataType(VERDICT));
+        }
+        attributes
     }
 }
 
@@ -88,6 +93,13 @@ impl From<IpAddr> for Key {
 }
 
 impl Key {
+    /// The address that the key is, where it has the length of one.
+    pub fn address(&self) -> Option<IpAddr> {
+        let v4 = <[u8; 4]>::try_from(self.0.as_slice()).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(self.0.as_slice()).map(IpAddr::from))
+            .ok()
+    }
+
     /// An interface's name, filled up with zeros to `IFNAMSIZ`.
     pub fn interface(name: &str) -> Self {
         let mut bytes = name.as_bytes().to_vec();

@@ -131,16 +131,16 @@ impl Transaction {
         );
     }
 
-    /// Adds a verdict map if it is not there. Equals `nft add map`.
-    pub fn add_map(&mut self, map: &Set) {
+    /// Adds a set or verdict map if it is not there. Equals `nft add set`, `nft add map`.
+    pub fn add_set(&mut self, set: &Set) {
         self.sets += 1;
-        let attributes = map.attributes(self.table, self.sets);
+        let attributes = set.attributes(self.table, self.sets);
         self.push(
             NEW_SET,
             NLM_F_CREATE,
             &attributes,
             "create",
-            format!("nftables map {}", map.name),
+            format!("nftables set {}", set.name),
         );
     }
 
@@ -153,7 +153,7 @@ impl Transaction {
                 NLM_F_CREATE | NLM_F_EXCL,
                 &attributes,
                 "create",
-                format!("elements in nftables map {set}"),
+                format!("elements in nftables set {set}"),
             );
         }
     }
@@ -168,7 +168,7 @@ impl Transaction {
                 0,
                 &attributes,
                 "delete",
-                format!("elements in nftables map {set}"),
+                format!("elements in nftables set {set}"),
             );
         }
     }
