@@ -1,0 +1,148 @@
+//! What has to be equal, and nothing else: results and kernel state without names and numbers that no two runs share,
+//! and without the differences that Heddle means to have. Each of those stands here with its reason.
+use anyhow::{Context, ensure};
+use lab::inspect::{self, ip};
+use lab::{Result, Snapshot, Space};
+use serde_json::{Map, Value, json};
+
+/// A result without
+/// - the host veth's name (the reference draws one, Heddle derives it from the attachment) and MACs (drawn by the
+///   kernel, or by Heddle from the attachment): that they are there and well formed is looked at;
+/// - `mtu` of interfaces, which the reference never says;
+/// - an empty `dns` from 1.0.0 on, which the reference prints and Heddle leaves out.
+pub fn result(result: &Value) -> Result<Value> {
+    let mut result = result
+        .as_object()
+        .context("a result that is no object")?
+        .clone();
+    let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
+    for interface in interfaces.into_iter().flatten() {
+        let interface = interface
+            .as_object_mut()
+            .context("an interface that is no object")?;
+        interface.remove("mtu");
+        if let Some(name) = interface
+            .get_mut("name")
+            .filter(|name| name.as_str().is_some_and(|name| name.starts_with("veth")))
+        {
+            *name = "veth".into();
+        }
+        if let Some(mac) = interface.get_mut("mac") {
+            ensure!(mac.as_str().is_some_and(|mac| mac.len() == 17), "mac {mac}");
+            *mac = "a MAC".into();
+        }
+    }
+    let since_1_0 = result.get("cniVersion").and_then(Value::as_str) >= Some("1");
+    if since_1_0 && result.get("dns") == Some(&json!({})) {
+        result.remove("dns");
+    }
+    Ok(result.into())
+}
+
+/// A pod's links, addresses, routes and rules, as `ip` shows them, without
+/// - `txqlen`: the reference's library sets 0 on a veth, Heddle leaves the kernel's default, which a queueing discipline
+///   put there later needs;
+/// - `nodad` of addresses: both skip the probe, the reference by the sysctl accept_dad, Heddle address by address;
+/// - what the kernel makes from the MAC: link-local addresses and their routes.
+pub fn pod(pod: &Space) -> Result<Value> {
+    let mut seen = Vec::new();
+    for link in ip(pod, "address show")? {
+        seen.push(keep(
+            &link,
+            &["ifname", "flags", "mtu", "operstate", "qdisc", "group"],
+        ));
+        seen.extend(addresses(&link));
+    }
+    for family in ["-4", "-6"] {
+        for route in ip(pod, &format!("{family} route show table all"))? {
+            if !route["dst"]
+                .as_str()
+                .is_some_and(|dst| dst.starts_with("fe80:"))
+            {
+                seen.push(route);
+            }
+        }
+        seen.extend(ip(pod, &format!("{family} rule show"))?);
+    }
+    Ok(seen.into())
+}
+
+/// A bridge, its addresses and ports, and whether the node forwards, without the same as [`pod`]. `UNKNOWN` is taken for
+/// `UP`: it means as much (Documentation/networking/operstates.rst), and which of them a bridge shows depends on the
+/// time between its own message and its first port's.
+pub fn bridge(node: &Space, name: &str) -> Result<Value> {
+    let mut seen = Vec::new();
+    for mut link in ip(node, &format!("address show dev {name}"))? {
+        if link["operstate"] == "UNKNOWN" {
+            link["operstate"] = "UP".into();
+        }
+        seen.push(keep(
+            &link,
+            &["ifname", "flags", "mtu", "operstate", "qdisc", "group"],
+        ));
+        seen.extend(addresses(&link));
+    }
+    for mut port in ip(node, &format!("link show master {name}"))? {
+        let settings = port
+            .pointer_mut("/linkinfo/info_slave_data")
+            .map(Value::take);
+        let mut settings = settings.context("a port without settings")?;
+        // Identifiers that follow the MAC, timers that run.
+        settings
+            .as_object_mut()
+            .context("settings")?
+            .retain(|key, _| {
+                !key.contains("id")
+                    && !key.ends_with("_timer")
+                    && key != "designated_bridge"
+                    && key != "designated_root"
+            });
+        let mut shown = keep(&port, &["flags", "mtu", "operstate", "qdisc", "group"]);
+        shown["port"] = settings;
+        seen.push(shown);
+    }
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        seen.push(
+            format!(
+                "{key} = {}",
+                inspect::sh(node, &format!("sysctl -n {key}"))?.trim()
+            )
+            .into(),
+        );
+    }
+    Ok(seen.into())
+}
+
+/// A link's addresses but those of the link's own scope.
+fn addresses(link: &Value) -> Vec<Value> {
+    let mut addresses = link["addr_info"].as_array().cloned().unwrap_or_default();
+    addresses.retain(|address| address["scope"] != "link");
+    for address in addresses.iter_mut().filter_map(Value::as_object_mut) {
+        address.remove("nodad");
+    }
+    addresses
+}
+
+fn keep(object: &Value, keys: &[&str]) -> Value {
+    let kept = keys
+        .iter()
+        .filter_map(|key| Some((key.to_string(), object.get(key)?.clone())));
+    kept.collect::<Map<_, _>>().into()
+}
+
+/// The files of host-local with their bytes, without
+/// - their mode: 0644 by Debian's 1.1.1, 0600 by Heddle and newer references;
+/// - Heddle's index, which the reference never looks at.
+pub fn leases(node: &Space) -> Result<Value> {
+    let snapshot = Snapshot::of(node)?;
+    let files = snapshot
+        .lines()
+        .filter_map(|line| line.strip_prefix("file /var/lib/cni/networks/"));
+    let theirs = files.filter(|file| !file.contains(".heddle/"));
+    let words = theirs.map(|file| {
+        let (name, rest) = file.split_once(' ').unwrap_or((file, ""));
+        let content = rest.split_once(' ').unwrap_or_default().1;
+        format!("{name} {content}")
+    });
+    Ok(words.map(Value::from).collect())
+}
