@@ -24,6 +24,12 @@ fn main() -> ExitCode {
         case("bridge_layer_2", || bridge::same("layer_2")),
         case("bridge_mtu", || bridge::same("mtu")),
         case("bridge_hairpin", || bridge::same("hairpin")),
+        case("bridge_that_is_there", bridge::existing_bridges),
+        case(
+            "bridge_masquerade_from_outside",
+            bridge::masquerade_seen_by_the_world,
+        )
+        .needs([Need::Program("iptables")]),
         case("bridge_damage_is_seen", bridge::damage_is_seen),
         case("bridge_refusals", bridge::refusals),
         case("host_local_lives", host_local::lives),

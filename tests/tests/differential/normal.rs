@@ -1,8 +1,12 @@
 //! What has to be equal, and nothing else: results and kernel state without names and numbers that no two runs share,
 //! and without the differences that Heddle means to have. Each of those stands here with its reason.
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, ensure};
 use lab::inspect::{self, ip};
-use lab::{Result, Snapshot, Space};
+use lab::{Result, Space};
 use serde_json::{Map, Value, json};
 
 /// A result without
@@ -134,15 +138,24 @@ fn keep(object: &Value, keys: &[&str]) -> Value {
 /// - their mode: 0644 by Debian's 1.1.1, 0600 by Heddle and newer references;
 /// - Heddle's index, which the reference never looks at.
 pub fn leases(node: &Space) -> Result<Value> {
-    let snapshot = Snapshot::of(node)?;
-    let files = snapshot
-        .lines()
-        .filter_map(|line| line.strip_prefix("file /var/lib/cni/networks/"));
-    let theirs = files.filter(|file| !file.contains(".heddle/"));
-    let words = theirs.map(|file| {
-        let (name, rest) = file.split_once(' ').unwrap_or((file, ""));
-        let content = rest.split_once(' ').unwrap_or_default().1;
-        format!("{name} {content}")
-    });
-    Ok(words.map(Value::from).collect())
+    fn walk(dir: &Path, seen: &mut BTreeMap<String, String>) -> std::io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                seen.insert(
+                    entry.path().display().to_string(),
+                    fs::read_to_string(entry.path())?,
+                );
+            } else if entry.file_name() != ".heddle" {
+                walk(&entry.path(), seen)?;
+            }
+        }
+        Ok(())
+    }
+    let mut seen = BTreeMap::new();
+    node.run(|| walk(Path::new("/var/lib/cni/networks"), &mut seen))?;
+    Ok(seen
+        .into_iter()
+        .map(|(file, bytes)| Value::from(format!("{file} {bytes:?}")))
+        .collect())
 }

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use lab::{Call, Node, Plugins, Pod, Reply, Result, inspect, wait, with_prev};
+use lab::{Call, Node, Plugins, Pod, Reply, Result, Space, inspect, wait, with_prev};
 use serde_json::{Value, json};
 
 use crate::normal;
@@ -11,7 +11,7 @@ use crate::normal;
 pub const VERSIONS: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 
 /// One of the nodes.
-struct Side {
+pub struct Side {
     node: Node,
     plugins: Plugins,
     pods: Vec<Pod>,
@@ -30,9 +30,13 @@ pub struct Answers {
 }
 
 impl Side {
-    fn pod(&self, name: &str) -> Result<Value> {
-        let pod = self.pods.iter().find(|pod| pod.name() == name);
-        normal::pod(pod.with_context(|| format!("no pod {name}"))?.space())
+    /// A pod by its name, or by none the node itself.
+    pub fn place(&self, pod: &str) -> Result<&Space> {
+        if pod.is_empty() {
+            return Ok(self.node.space());
+        }
+        let found = self.pods.iter().find(|known| known.name() == pod);
+        Ok(found.with_context(|| format!("no pod {pod}"))?.space())
     }
 }
 
@@ -57,12 +61,17 @@ impl Twins {
         })
     }
 
+    /// The reference's node and Heddle's.
+    pub fn sides(&self) -> [&Side; 2] {
+        [&self.reference, &self.heddle]
+    }
+
     /// Runs a script on both nodes.
     pub fn sh(&self, script: &str) -> Result {
-        [&self.reference, &self.heddle]
-            .map(|side| inspect::sh(side.node.space(), script))
-            .into_iter()
-            .try_for_each(|done| done.map(drop))
+        for side in self.sides() {
+            inspect::sh(side.place("")?, script)?;
+        }
+        Ok(())
     }
 
     /// The same call on both nodes.
@@ -101,26 +110,26 @@ impl Twins {
 
     /// Fails unless a pod looks the same from inside on both nodes, at once: a pod is ready when ADD returns.
     pub fn same_pod(&self, pod: &str) -> Result {
-        same("the pod", &self.reference.pod(pod)?, &self.heddle.pod(pod)?)
+        self.same_view("the pod", |side| normal::pod(side.place(pod)?))
     }
 
     /// Fails unless a bridge with its ports comes to look the same on both nodes. That may take a moment: the
     /// reference's gateway of IPv6 is tentative for a second, and the kernel tells the state of a carrier when it likes.
     pub fn same_bridge(&self, name: &str) -> Result {
-        let seen = |side: &Side| normal::bridge(side.node.space(), name);
         wait::until(Duration::from_secs(4), "bridges that are the same", || {
-            same("the bridge", &seen(&self.reference)?, &seen(&self.heddle)?)
+            self.same_view("the bridge", |side| normal::bridge(side.place("")?, name))
         })
     }
 
     /// Fails unless host-local's files are the same on both nodes.
     pub fn same_leases(&self) -> Result {
-        let seen = |side: &Side| normal::leases(side.node.space());
-        same(
-            "what host-local wrote",
-            &seen(&self.reference)?,
-            &seen(&self.heddle)?,
-        )
+        self.same_view("what host-local wrote", |side| {
+            normal::leases(side.place("")?)
+        })
+    }
+
+    fn same_view(&self, what: &str, view: impl Fn(&Side) -> Result<Value>) -> Result {
+        same(what, &view(&self.reference)?, &view(&self.heddle)?)
     }
 }
 
@@ -169,11 +178,11 @@ impl Answers {
         Ok([reference, heddle])
     }
 
-    /// Both succeeded with the same result, or both failed.
-    pub fn same_outcome(&self) -> Result {
+    /// Both succeeded with the same result, or both failed as [`Answers::failures`] has it.
+    pub fn same_outcome(&self, code: u64) -> Result {
         match self.reference.is_success() || self.heddle.is_success() {
             true => self.results().map(drop),
-            false => Ok(()),
+            false => self.failures(code).map(drop),
         }
     }
 }
