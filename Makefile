@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := build
 .PHONY: build test demo bench lint deps missing install clean
 
+PROGRAMS := heddle-cni heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL    := $(shell uname -m)-unknown-linux-musl
 # What the shipped programs are built for: static musl where rustup has it, static glibc otherwise.
@@ -20,8 +21,8 @@ ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(pa
          || echo $(lastword $(subst :, ,$(part)))))
 
 build: ## The static programs, in dist/
-	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) -p heddle-cni
-	install -D -t dist $(OUTPUT)/$(TARGET)/dist/heddle-cni
+	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) $(PROGRAMS:%=-p %)
+	install -D -t dist $(PROGRAMS:%=$(OUTPUT)/$(TARGET)/dist/%)
 	@stat -c '%n: %s bytes, for $(TARGET)' dist/*
 
 test: build missing ## All tests; what this machine lacks is skipped with the reason

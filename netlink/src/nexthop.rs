@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE, NlasIterator};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlasIterator};
 
 use crate::error::{Error, Result};
 use crate::request::{Bytes, Request, emit};
@@ -40,9 +40,19 @@ pub struct Nexthop {
 }
 
 impl Nexthop {
+    /// Adds the nexthop; one of the same number, anybody's, is an error. Equals `ip nexthop add …`.
+    pub fn create(&self) -> Request {
+        self.request(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_EXCL, self.payload(), "create")
+    }
+
     /// Adds the nexthop, or replaces that of the same number under the routes that use it. Equals
     /// `ip nexthop replace id ID via GW dev NAME [onlink] protocol P`.
     pub fn replace(&self) -> Request {
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        self.request(RTM_NEWNEXTHOP, flags, self.payload(), "replace")
+    }
+
+    fn payload(&self) -> Vec<u8> {
         let family = if self.gw.is_ipv4() { AF_INET } else { AF_INET6 };
         let gateway = match self.gw {
             IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -54,13 +64,7 @@ impl Nexthop {
             DefaultNla::new(NHA_OIF, self.dev.to_ne_bytes().to_vec()),
             DefaultNla::new(NHA_GATEWAY, gateway),
         ];
-        let payload = message(family, self.protocol, flags, &attributes);
-        self.request(
-            RTM_NEWNEXTHOP,
-            NLM_F_CREATE | NLM_F_REPLACE,
-            payload,
-            "replace",
-        )
+        message(family, self.protocol, flags, &attributes)
     }
 
     /// Deletes the nexthop, and the routes that use it. Equals `ip nexthop delete id ID`.

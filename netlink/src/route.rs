@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
@@ -103,6 +103,18 @@ impl Route {
             NLM_F_CREATE,
             &self.message(),
             "add",
+            self.object(),
+        )
+    }
+
+    /// Adds the route; one to the same destination with the same metric, anybody's, is an error. Equals
+    /// `ip route add`.
+    pub fn create(&self) -> Request {
+        Request::new(
+            RTM_NEWROUTE,
+            NLM_F_CREATE | NLM_F_EXCL,
+            &self.message(),
+            "create",
             self.object(),
         )
     }

@@ -1,6 +1,28 @@
 //! The overlay: nodes that find each other, and the kernel state that carries pod traffic between them.
+//!
+//! [`daemon`] is the entry: it joins the membership source ([`membership`]) to the [`reconciler`], whose pure heart is
+//! [`plan`] (what the kernel should hold) and [`diff`] (how to get there from what it holds).
 
+pub mod cleanup;
+pub mod client;
+pub mod config;
+pub mod conflist;
+pub mod daemon;
+pub mod diff;
+pub mod firewall;
 pub mod gossip;
+pub mod http;
+pub mod local;
+pub mod membership;
+pub mod metrics;
+pub mod names;
 pub mod node;
+pub mod observe;
+pub mod plan;
+pub mod probe;
+pub mod reconciler;
+pub mod status;
+mod system;
+pub mod view;
 
 pub use node::Node;

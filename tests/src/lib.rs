@@ -24,6 +24,7 @@
 mod command;
 pub mod conf;
 mod daemon;
+mod fabric;
 pub mod find;
 pub mod inspect;
 pub mod leases;
@@ -31,6 +32,7 @@ mod mounts;
 mod need;
 mod node;
 pub mod oci;
+pub mod overlay;
 mod plugins;
 mod pod;
 pub mod probe;
@@ -43,6 +45,7 @@ pub mod wait;
 
 pub use command::{Command, Output};
 pub use daemon::Daemon;
+pub use fabric::Fabric;
 pub use need::Need;
 pub use node::Node;
 pub use plugins::{Call, Fault, Plugins, Reply, Trace, with_prev};

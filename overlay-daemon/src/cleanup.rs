@@ -1,0 +1,69 @@
+//! `heddle cleanup`: takes away all that the daemon made on this node, and nothing else.
+
+use netlink::nft::Transaction;
+use netlink::{Handle, link, nft};
+
+use crate::config::Config;
+use crate::conflist::Conflist;
+use crate::firewall;
+use crate::names::TABLE;
+use crate::observe::Observed;
+
+/// Removes conflist, routes, nexthops, device, nftables table and the daemon's files; says what was removed. The claim goes
+/// with the files: it returns to the cluster when its quarantine is over, or by `heddle forget`.
+///
+/// # Errors
+/// The first thing that could not be removed; everything else is.
+pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
+    let said = |error: netlink::Error| error.to_string();
+    let mut removed = Vec::new();
+    let mut failures = Vec::new();
+    let conflist = Conflist::new(config);
+    match conflist.remove() {
+        Ok(true) => removed.push(conflist.path().display().to_string()),
+        Ok(false) => {}
+        Err(why) => failures.push(why),
+    }
+    let mut handle = Handle::new().map_err(said)?;
+    let observed = Observed::read(&mut handle).map_err(said)?;
+    let routes: Vec<_> = observed.routes.into_values().flatten().collect();
+    let mut requests: Vec<_> = routes.iter().map(netlink::Route::delete).collect();
+    requests.extend(observed.nexthops.values().map(netlink::Nexthop::delete));
+    requests.extend(
+        observed
+            .device
+            .as_ref()
+            .map(|device| link::delete(device.index)),
+    );
+    let count = requests.len();
+    match handle.execute(requests) {
+        Err(error) if !error.is_not_found() => failures.push(error.to_string()),
+        _ if count > 0 => removed.push(format!(
+            "{} routes, {} nexthops, {}",
+            routes.len(),
+            observed.nexthops.len(),
+            crate::names::DEVICE
+        )),
+        _ => {}
+    }
+    let mut rules = nft::Handle::new().map_err(said)?;
+    if firewall::find(&mut rules).map_err(said)? != firewall::Found::default() {
+        let mut transaction = Transaction::new(TABLE);
+        transaction.delete_table();
+        match rules.commit(&transaction) {
+            Ok(()) => removed.push(format!("nftables table inet {}", TABLE.name)),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    for directory in [&config.state_dir, &config.run_dir] {
+        match std::fs::remove_dir_all(directory) {
+            Ok(()) => removed.push(directory.display().to_string()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => failures.push(format!("cannot remove {}: {error}", directory.display())),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(removed),
+        false => Err(failures.join("; ")),
+    }
+}

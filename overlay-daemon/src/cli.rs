@@ -1,0 +1,219 @@
+//! The command line: what can be asked for, and how it ends.
+
+mod screen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use heddle::client::ask;
+use heddle::config::Config;
+use heddle::daemon::{self, Failure};
+use heddle::status::Status;
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+
+/// Exit codes of `sysexits.h`.
+const EX_UNAVAILABLE: u8 = 69;
+const EX_CONFIG: u8 = 78;
+
+/// The overlay of Heddle: joins nodes by VXLAN so that every pod reaches every pod.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration is, and what goes over it.
+#[derive(Debug, Args, Serialize)]
+struct Settings {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        default_value = "/etc/heddle/heddle.toml",
+        env = "HEDDLE_CONFIG"
+    )]
+    #[serde(skip)]
+    config: PathBuf,
+    /// Goes over "node_name"
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<String>,
+    /// Goes over "underlay"
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    underlay: Option<String>,
+    /// Goes over "run_dir"
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node daemon until SIGTERM; the data path stays when it ends
+    Daemon,
+    /// Show this node on one screen; exit code 0 when it is ready, 1 when it is not
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how each peer is reached; exit code 0 when all are
+    Peers {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what was granted to a node that is gone for good
+    Forget {
+        /// The node's name
+        node: String,
+    },
+    /// Remove all that the daemon made on this node
+    Cleanup,
+    /// Look at the configuration without doing anything
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check it, and show what it comes to
+    Check,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        let config = match Config::load(&self.settings.config, &self.settings) {
+            Ok(config) => config,
+            // The socket is where it always is, also for those who may not read the configuration.
+            Err(_) if self.command.asks() && !self.settings.config.exists() => {
+                let mut config = Config::default();
+                config.run_dir = self.settings.run_dir.unwrap_or(config.run_dir);
+                config
+            }
+            Err(error) => return failed(&error.to_string(), EX_CONFIG),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.command.run(config)),
+            Err(error) => failed(&format!("cannot start: {error}"), 1),
+        }
+    }
+}
+
+impl Command {
+    /// Whether it only asks the daemon.
+    fn asks(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { .. } | Self::Peers { .. } | Self::Forget { .. }
+        )
+    }
+
+    async fn run(self, config: Config) -> ExitCode {
+        match self {
+            Self::Daemon => run_daemon(config).await,
+            Self::Status { json } => {
+                show(&config, json, screen::status, |status| status.ready).await
+            }
+            Self::Peers { json } => {
+                let all = |status: &Status| {
+                    status
+                        .peers
+                        .values()
+                        .all(|peer| peer.state == "established")
+                };
+                show(&config, json, screen::peers, all).await
+            }
+            Self::Forget { node } => forget(&config, &node).await,
+            Self::Cleanup => match heddle::cleanup::cleanup(&config) {
+                Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),
+                Ok(removed) => say(&format!("removed: {}", removed.join(", "))),
+                Err(why) => failed(&why, 1),
+            },
+            Self::Config(ConfigCommand::Check) => match toml::to_string(&config) {
+                Ok(text) => say(text.trim_end()),
+                Err(error) => failed(&error.to_string(), 1),
+            },
+        }
+    }
+}
+
+async fn run_daemon(config: Config) -> ExitCode {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("HEDDLE_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match daemon::run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(why)) => failed(&why, EX_CONFIG),
+        Err(Failure::Host(why)) => failed(&why, EX_UNAVAILABLE),
+    }
+}
+
+async fn show(
+    config: &Config,
+    json: bool,
+    screen: fn(&Status) -> String,
+    good: impl Fn(&Status) -> bool,
+) -> ExitCode {
+    let (_, body) = match ask(&config.run_dir, Method::GET, "/status").await {
+        Ok(answer) => answer,
+        Err(why) => return failed(&why, EX_UNAVAILABLE),
+    };
+    let status: Status = match serde_json::from_slice(&body) {
+        Ok(status) => status,
+        Err(error) => {
+            return failed(
+                &format!("the daemon speaks another version: {error}"),
+                EX_UNAVAILABLE,
+            );
+        }
+    };
+    match json {
+        true => say(&String::from_utf8_lossy(&body)),
+        false => say(screen(&status).trim_end()),
+    };
+    match good(&status) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+async fn forget(config: &Config, node: &str) -> ExitCode {
+    match ask(&config.run_dir, Method::POST, &format!("/forget/{node}")).await {
+        Ok((StatusCode::ACCEPTED, _)) => say(&format!(
+            "{node} is forgotten; its CIDRs may be given to others now"
+        )),
+        Ok((status, _)) => failed(
+            &format!(
+                "the daemon cannot forget {node}: {status}; with \"static\" membership, edit the file"
+            ),
+            1,
+        ),
+        Err(why) => failed(&why, EX_UNAVAILABLE),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "this is what was asked for")]
+fn say(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+fn failed(why: &str, code: u8) -> ExitCode {
+    eprintln!("heddle: {why}");
+    ExitCode::from(code)
+}

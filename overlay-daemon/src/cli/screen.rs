@@ -1,0 +1,128 @@
+//! A status for the eye.
+
+use std::fmt::Write;
+
+use heddle::status::{Peer, Status};
+
+/// This node on one screen.
+pub fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:>10}: {value}");
+    };
+    line(
+        "node",
+        &format!("{} (heddle {})", status.node, status.version),
+    );
+    line("state", if status.ready { "ready" } else { "not ready" });
+    line("pod CIDRs", &join(&status.pod_cidrs));
+    let underlay = status.underlay.as_deref().unwrap_or("none");
+    line(
+        "underlay",
+        &format!("{underlay}, {}", join(&status.endpoints)),
+    );
+    line(
+        "MTU",
+        &status
+            .mtu
+            .map_or_else(|| "unknown".into(), |mtu| mtu.to_string()),
+    );
+    line(
+        "conflist",
+        status.conflist.as_deref().unwrap_or("not in place"),
+    );
+    line("peers", &count(status));
+    line(
+        "kernel",
+        &format!(
+            "{} passes, {} changes since the start",
+            status.passes, status.writes
+        ),
+    );
+    for note in &status.notes {
+        line("note", note);
+    }
+    for problem in &status.problems {
+        line("problem", problem);
+    }
+    text
+}
+
+/// How each peer is reached, in the manner of `weave status connections`.
+pub fn peers(status: &Status) -> String {
+    let mut rows = vec![
+        [
+            "PEER",
+            "ENDPOINT",
+            "STATE",
+            "PATH",
+            "MTU",
+            "RTT",
+            "LOSS",
+            "NEXT",
+            "POD CIDRS",
+        ]
+        .map(str::to_owned),
+    ];
+    rows.extend(status.peers.iter().map(|(name, peer)| row(name, peer)));
+    let mut text = String::new();
+    for cells in &rows {
+        let mut line = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let width = rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0);
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for (name, peer) in &status.peers {
+        if let Some(reason) = &peer.reason {
+            let _ = writeln!(text, "{name}: {reason}");
+        }
+    }
+    text
+}
+
+fn row(name: &str, peer: &Peer) -> [String; 9] {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    [
+        name.to_owned(),
+        or_dash(peer.endpoint.map(|endpoint| endpoint.to_string())),
+        peer.state.clone(),
+        peer.path.clone(),
+        or_dash(peer.mtu.map(|mtu| mtu.to_string())),
+        or_dash(peer.rtt_us.map(|rtt| format!("{rtt}µs"))),
+        or_dash(peer.loss_percent.map(|loss| format!("{loss}%"))),
+        or_dash(peer.next_probe_s.map(|seconds| format!("{seconds}s"))),
+        join(&peer.pod_cidrs),
+    ]
+}
+
+fn count(status: &Status) -> String {
+    let mut states: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for peer in status.peers.values() {
+        *states.entry(peer.state.as_str()).or_default() += 1;
+    }
+    let each: Vec<String> = states
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    match each.is_empty() {
+        true => "none".into(),
+        false => format!("{} ({})", status.peers.len(), each.join(", ")),
+    }
+}
+
+fn join(values: &[impl ToString]) -> String {
+    match values.is_empty() {
+        true => "none".into(),
+        false => values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}

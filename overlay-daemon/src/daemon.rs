@@ -1,0 +1,230 @@
+//! `heddle daemon`: the tasks and what flows between them.
+//!
+//! ```text
+//! membership ──▶ reconciler (a thread of its own) ──▶ report ──▶ conflist, probes, status
+//!     ▲                                                  │
+//!     └───────────── addresses on the underlay ──────────┘
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::time::Duration;
+
+use netlink::{Handle, RouteFilter};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::conflist::Conflist;
+use crate::http::{self, Shared};
+use crate::local::Local;
+use crate::membership::{self, Inputs, Membership};
+use crate::names::{PROTOCOL, vtep_mac};
+use crate::node::Node;
+use crate::probe::{self, Probes};
+use crate::reconciler::{Input, Reconciler, Report};
+use crate::view::View;
+
+/// How often it is looked whether the conflist is still in place.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why the daemon cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration does not go with this host.
+    #[error("{0}")]
+    Configuration(String),
+    /// Rights, ports, kernel, disk.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// Runs until SIGTERM or SIGINT. The data path, the conflist and the claim stay when it ends.
+///
+/// # Errors
+/// What keeps it from running.
+pub async fn run(config: Config) -> Result<(), Failure> {
+    let _lock = lock(&config)?;
+    check_host(&config)?;
+    let (reconciler, report) = Reconciler::start(config.clone()).map_err(Failure::Host)?;
+    let (endpoints, endpoints_seen) = watch::channel(Vec::new());
+    let (out, membership) = watch::channel(Membership::default());
+    let (probes_out, probes) = watch::channel(Probes::default());
+    let (conflist_out, conflist) = watch::channel(Err(
+        "the conflist is not written yet: no pass over the kernel so far".to_owned(),
+    ));
+    let (commands, command_seen) = mpsc::channel(8);
+    let shared = Shared {
+        node: config.node_name.clone(),
+        membership: membership.clone(),
+        report: report.clone(),
+        probes,
+        conflist,
+        commands,
+    };
+    // Without an input the reconciler looks at nothing, and then nobody would know the underlay.
+    reconciler.send(input(&config, &membership.borrow()));
+    let source = membership::run(Inputs {
+        config: config.clone(),
+        endpoints: endpoints_seen,
+        commands: command_seen,
+        out,
+    });
+    let probing = probe::run(
+        config.probe_port,
+        config.vxlan_port,
+        report.clone(),
+        probes_out,
+    );
+    let serving = http::serve(&config, shared);
+    let flow = flow(
+        &config,
+        &reconciler,
+        membership,
+        report,
+        endpoints,
+        conflist_out,
+    );
+    tracing::info!(node = config.node_name, "running");
+    tokio::select! {
+        ended = source => ended.map_err(Failure::Host),
+        ended = probing => ended.map_err(Failure::Host),
+        ended = serving => ended.map_err(Failure::Host),
+        () = flow => Ok(()),
+        signal = stopped() => {
+            tracing::info!("{} received: the data path stays", signal?);
+            Ok(())
+        }
+    }
+}
+
+async fn stopped() -> Result<&'static str, Failure> {
+    let said = |error: std::io::Error| Failure::Host(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(said)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(said)?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// One daemon for each run directory.
+fn lock(config: &Config) -> Result<File, Failure> {
+    let path = config.run_dir.join("lock");
+    let said = |error: std::io::Error| {
+        Failure::Host(format!(
+            "cannot use {}: {error}: run as root, or set \"run_dir\"",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(&config.run_dir).map_err(said)?;
+    let file = File::create(&path).map_err(said)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::Host(format!(
+            "another heddle daemon runs already: it holds {}",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(said(error)),
+    }
+}
+
+/// Ranges that lie across what the host reaches by other means would cut it off: that is not begun at all.
+fn check_host(config: &Config) -> Result<(), Failure> {
+    let said = |error: netlink::Error| Failure::Host(error.to_string());
+    let mut handle = Handle::new().map_err(said)?;
+    let endpoints = Local::find(&mut handle, config)
+        .map(|local| local.endpoints)
+        .unwrap_or_default();
+    let bridge = handle
+        .link(&config.bridge)
+        .map_err(said)?
+        .map(|link| link.index);
+    let main = RouteFilter {
+        table: Some(netlink::route::MAIN_TABLE),
+        ..RouteFilter::default()
+    };
+    let routes = handle.routes(main).map_err(said)?;
+    let others = routes.iter().filter(|route| {
+        route.protocol != Some(PROTOCOL) && (route.dev.is_none() || route.dev != bridge)
+    });
+    let others: Vec<_> = others.map(|route| route.dst).collect();
+    config
+        .check_against(&endpoints, &others)
+        .map_err(Failure::Configuration)
+}
+
+fn input(config: &Config, membership: &Membership) -> Input {
+    let own = Node {
+        name: config.node_name.clone(),
+        endpoints: Vec::new(),
+        vtep_mac: vtep_mac(&config.node_name),
+        pod_cidrs: membership.own_cidrs.clone(),
+    };
+    Input {
+        own,
+        view: View::new(membership.nodes.iter().cloned()),
+    }
+}
+
+/// Passes on what one task says to those who need it.
+async fn flow(
+    config: &Config,
+    reconciler: &Reconciler,
+    mut membership: watch::Receiver<Membership>,
+    mut report: watch::Receiver<Report>,
+    endpoints: watch::Sender<Vec<std::net::IpAddr>>,
+    conflist_out: watch::Sender<Result<String, String>>,
+) {
+    let conflist = Conflist::new(config);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            Ok(()) = membership.changed() => reconciler.send(input(config, &membership.borrow_and_update())),
+            Ok(()) = report.changed() => {
+                let local = report.borrow_and_update().local.clone();
+                endpoints.send_if_modified(|known| {
+                    let now = local.map(|local| local.endpoints).unwrap_or_default();
+                    // An address that is away for a moment is no news: nobody could be told of it.
+                    let new = !now.is_empty() && *known != now;
+                    if new {
+                        *known = now;
+                    }
+                    new
+                });
+            }
+            _ = look.tick() => {}
+        }
+        let state = keep(&conflist, &membership.borrow(), &report.borrow());
+        conflist_out.send_if_modified(|known| std::mem::replace(known, state.clone()) != state);
+    }
+}
+
+/// Puts the conflist where it belongs, or says why it is not there.
+fn keep(conflist: &Conflist, membership: &Membership, report: &Report) -> Result<String, String> {
+    if membership.own_cidrs.is_empty() {
+        return Err("the conflist waits for this node's pod CIDR".to_owned());
+    }
+    if !membership.may_hand_out {
+        if conflist.fence()? {
+            tracing::warn!(
+                "{} is taken from the runtime: the node may give no addresses away",
+                conflist.path().display()
+            );
+        }
+        return Err(
+            "the conflist is taken from the runtime, because this node may give no addresses away"
+                .to_owned(),
+        );
+    }
+    let Some(local) = report.local.as_ref().filter(|_| report.problems.is_empty()) else {
+        // Once written it stays: pods that live go on living, and DEL needs it.
+        return match conflist.is_there() {
+            true => Ok(conflist.path().display().to_string()),
+            false => Err("the conflist waits for the data path".to_owned()),
+        };
+    };
+    if conflist.write(&membership.own_cidrs, local.overlay_mtu())? {
+        tracing::info!("{} written", conflist.path().display());
+    }
+    Ok(conflist.path().display().to_string())
+}

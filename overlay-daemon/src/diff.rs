@@ -1,0 +1,209 @@
+//! What has to be done to get from the kernel's rows to the planned ones: pure, and nothing when nothing is to be done.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink::link::{self, Vxlan};
+use netlink::{FdbEntry, Mac, Neighbour, Nexthop, Request, Route, address};
+
+use crate::names::{DEVICE, PROTOCOL};
+use crate::observe::Observed;
+use crate::plan::{Desired, Way};
+
+/// One change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Make the VXLAN device.
+    MakeDevice,
+    /// Remove it, with all rows that depend on it: it is of another make.
+    RemoveDevice(u32),
+    /// Set it up.
+    SetUp(u32),
+    /// Set its MTU.
+    SetMtu(u32, u32),
+    /// Set its MAC.
+    SetMac(u32, Mac),
+    /// Add an address to it.
+    AddAddress(u32, IpNetwork),
+    /// Remove one.
+    RemoveAddress(u32, IpNetwork),
+    /// Add or replace an FDB row.
+    SetFdb(FdbEntry),
+    /// Remove one.
+    RemoveFdb(FdbEntry),
+    /// Add or replace a neighbour.
+    SetNeighbour(Neighbour),
+    /// Remove one.
+    RemoveNeighbour(Neighbour),
+    /// Add a nexthop where there is none of this number, anybody's.
+    AddNexthop(Nexthop),
+    /// Replace ours.
+    SetNexthop(Nexthop),
+    /// Remove ours.
+    RemoveNexthop(Nexthop),
+    /// Add a route where there is none to the destination, anybody's.
+    AddRoute(Route),
+    /// Replace ours.
+    SetRoute(Route),
+    /// Remove ours.
+    RemoveRoute(Route),
+}
+
+/// What the device itself needs. The rows of the others are to be read again after these.
+pub fn device(desired: &Desired, observed: &Observed) -> Vec<Change> {
+    let want = &desired.device;
+    let Some(link) = &observed.device else {
+        return vec![Change::MakeDevice];
+    };
+    if link.vxlan != Some(want.info) {
+        return vec![Change::RemoveDevice(link.index), Change::MakeDevice];
+    }
+    let mut changes = Vec::new();
+    if link.mac != Some(want.mac) {
+        changes.push(Change::SetMac(link.index, want.mac));
+    }
+    if link.mtu != want.mtu {
+        changes.push(Change::SetMtu(link.index, want.mtu));
+    }
+    if !link.up {
+        changes.push(Change::SetUp(link.index));
+    }
+    changes
+}
+
+/// What all other rows need, with the device at index `dev` and the uplink at index `uplink`: first what new ways need, then
+/// the ways, then what nobody uses any more.
+pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let fdb = |mac: Mac, dst: IpAddr| FdbEntry { dev, mac, dst };
+    let neighbour = |ip: IpAddr, mac: Mac| Neighbour {
+        dev,
+        ip,
+        mac,
+        protocol: Some(PROTOCOL),
+    };
+
+    let addresses = &desired.device.addresses;
+    changes.extend(
+        observed
+            .addresses
+            .difference(addresses)
+            .map(|old| Change::RemoveAddress(dev, *old)),
+    );
+    changes.extend(
+        addresses
+            .difference(&observed.addresses)
+            .map(|new| Change::AddAddress(dev, *new)),
+    );
+
+    for (mac, dst) in &desired.fdb {
+        let there = observed.fdb.get(mac);
+        if there.is_none_or(|there| there.len() != 1 || !there.contains(dst)) {
+            // A second destination of one MAC would get copies.
+            let wrong = there.into_iter().flatten().filter(|there| *there != dst);
+            changes.extend(wrong.map(|wrong| Change::RemoveFdb(fdb(*mac, *wrong))));
+            changes.push(Change::SetFdb(fdb(*mac, *dst)));
+        }
+    }
+    for (ip, mac) in &desired.neighbours {
+        if observed.neighbours.get(ip) != Some(mac) {
+            changes.push(Change::SetNeighbour(neighbour(*ip, *mac)));
+        }
+    }
+    for (id, hop) in &desired.nexthops {
+        let (link, onlink) = match hop.way {
+            Way::Vxlan => (dev, true),
+            Way::Direct => (uplink, true),
+        };
+        let nexthop = Nexthop {
+            id: *id,
+            gw: hop.gw,
+            dev: link,
+            protocol: PROTOCOL,
+            onlink,
+        };
+        match observed.nexthops.get(id) {
+            None => changes.push(Change::AddNexthop(nexthop)),
+            Some(there) if *there != nexthop => changes.push(Change::SetNexthop(nexthop)),
+            Some(_) => {}
+        }
+    }
+    for (dst, id) in &desired.routes {
+        let route = Route {
+            nexthop_id: Some(*id),
+            protocol: Some(PROTOCOL),
+            ..Route::to(*dst)
+        };
+        match observed.routes.get(dst).map(Vec::as_slice) {
+            None | Some([]) => changes.push(Change::AddRoute(route)),
+            Some([there]) if there.nexthop_id == Some(*id) && there.mtu.is_none() => {}
+            Some(_) => changes.push(Change::SetRoute(route)),
+        }
+    }
+
+    let stale = observed
+        .routes
+        .iter()
+        .filter(|(dst, _)| !desired.routes.contains_key(dst));
+    changes.extend(
+        stale
+            .flat_map(|(_, routes)| routes)
+            .map(|route| Change::RemoveRoute(route.clone())),
+    );
+    let stale = observed
+        .nexthops
+        .values()
+        .filter(|nexthop| !desired.nexthops.contains_key(&nexthop.id));
+    changes.extend(stale.map(|nexthop| Change::RemoveNexthop(*nexthop)));
+    let stale = observed
+        .neighbours
+        .iter()
+        .filter(|(ip, _)| !desired.neighbours.contains_key(ip));
+    changes.extend(stale.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(*ip, *mac))));
+    let stale = observed
+        .fdb
+        .iter()
+        .filter(|(mac, _)| !desired.fdb.contains_key(mac));
+    let stale = stale.flat_map(|(mac, all)| all.iter().map(|dst| (*mac, *dst)));
+    changes.extend(stale.map(|(mac, dst)| Change::RemoveFdb(fdb(mac, dst))));
+    changes
+}
+
+impl Change {
+    /// The netlink message that does it.
+    pub fn request(&self, desired: &Desired) -> Request {
+        let flags = address::Flags {
+            nodad: true,
+            noprefixroute: true,
+            optimistic: false,
+        };
+        match self {
+            Change::MakeDevice => {
+                let device = &desired.device;
+                let vxlan = Vxlan {
+                    name: DEVICE,
+                    info: device.info,
+                    mac: device.mac,
+                    mtu: device.mtu,
+                };
+                vxlan.request()
+            }
+            Change::RemoveDevice(index) => link::delete(*index),
+            Change::SetUp(index) => link::set_up(*index),
+            Change::SetMtu(index, mtu) => link::set_mtu(*index, *mtu),
+            Change::SetMac(index, mac) => link::set_mac(*index, *mac),
+            Change::AddAddress(index, network) => address::add(*index, *network, flags),
+            Change::RemoveAddress(index, network) => address::delete(*index, *network),
+            Change::SetFdb(row) => row.replace(),
+            Change::RemoveFdb(row) => row.delete(),
+            Change::SetNeighbour(row) => row.replace(),
+            Change::RemoveNeighbour(row) => row.delete(),
+            Change::AddNexthop(row) => row.create(),
+            Change::SetNexthop(row) => row.replace(),
+            Change::RemoveNexthop(row) => row.delete(),
+            Change::AddRoute(row) => row.create(),
+            Change::SetRoute(row) => row.replace(),
+            Change::RemoveRoute(row) => row.delete(),
+        }
+    }
+}

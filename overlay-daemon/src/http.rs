@@ -1,0 +1,107 @@
+//! What the daemon answers on its socket and, where configured, on a TCP port: `/status`, `/healthz`, `/readyz`,
+//! `/metrics`, and `POST /forget/NODE` on the socket only.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::membership::{Command, Membership};
+use crate::metrics;
+use crate::probe::Probes;
+use crate::reconciler::Report;
+use crate::status::{Sources, Status};
+
+/// Name of the socket in the run directory.
+pub const SOCKET: &str = "heddle.sock";
+
+/// Where the answers come from.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// This node's name.
+    pub node: String,
+    /// What the membership source knows.
+    pub membership: watch::Receiver<Membership>,
+    /// What came of it in the kernel.
+    pub report: watch::Receiver<Report>,
+    /// How the overlay carries packets.
+    pub probes: watch::Receiver<Probes>,
+    /// Path of the conflist, or why it is not in place.
+    pub conflist: watch::Receiver<Result<String, String>>,
+    /// What people ask for.
+    pub commands: mpsc::Sender<Command>,
+}
+
+impl Shared {
+    fn status(&self) -> Status {
+        let sources = Sources {
+            node: &self.node,
+            membership: &self.membership.borrow(),
+            report: &self.report.borrow(),
+            probes: &self.probes.borrow(),
+            conflist: &self.conflist.borrow(),
+        };
+        sources.status()
+    }
+}
+
+/// Serves until a listener fails.
+///
+/// # Errors
+/// When the socket or the port cannot be had.
+pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
+    let path = config.run_dir.join(SOCKET);
+    // The lock is ours, so a socket that is still there is of a daemon that is not.
+    std::fs::remove_file(&path).ok();
+    let socket = UnixListener::bind(&path)
+        .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
+    let open = Router::new()
+        .route("/status", get(status))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    let own = open
+        .clone()
+        .route("/forget/{node}", post(forget))
+        .with_state(shared.clone());
+    let on_socket = axum::serve(socket, own).into_future();
+    let Some(address) = config.http else {
+        return on_socket.await.map_err(|error| error.to_string());
+    };
+    let port = TcpListener::bind(address).await.map_err(|error| {
+        format!("\"http\": cannot listen on {address}: {error}: end what has the port, or choose another")
+    })?;
+    let on_port = axum::serve(port, open.with_state(shared)).into_future();
+    let ended = tokio::select! {
+        ended = on_socket => ended,
+        ended = on_port => ended,
+    };
+    ended.map_err(|error| error.to_string())
+}
+
+async fn status(State(shared): State<Shared>) -> Json<Status> {
+    Json(shared.status())
+}
+
+async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+    let status = shared.status();
+    match status.ready {
+        true => (StatusCode::OK, "ready".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, status.problems.join("\n")),
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> String {
+    metrics::text(&shared.status())
+}
+
+async fn forget(State(shared): State<Shared>, Path(node): Path<String>) -> StatusCode {
+    match shared.commands.send(Command::Forget(node)).await {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::NOT_IMPLEMENTED,
+    }
+}

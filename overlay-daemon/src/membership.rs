@@ -1,0 +1,91 @@
+//! Where the set of nodes comes from: a source runs as a task and says, again and again, all that it knows.
+
+pub mod fixed;
+pub mod gossip;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, MembershipKind};
+use crate::node::Node;
+
+/// All that a source knows at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Membership {
+    /// This node's pod CIDRs; none while it has not been given any.
+    pub own_cidrs: Vec<ipnetwork::IpNetwork>,
+    /// The other nodes, those among them that are not to be seen at the moment too.
+    pub nodes: Vec<Node>,
+    /// How a node is, where the source can tell; by name.
+    pub states: BTreeMap<String, PeerState>,
+    /// Whether this node may give addresses of its CIDRs away.
+    pub may_hand_out: bool,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+    /// What a person may want to know: the claim, the electors …
+    pub notes: Vec<String>,
+}
+
+/// How a node is, as far as a source can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerState {
+    /// It is there.
+    #[default]
+    Up,
+    /// It has not been heard of for a moment.
+    Suspect,
+    /// It has gone; its rows stay for the grace time.
+    Down,
+}
+
+/// What a person may ask a source to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Forget a node that never comes back, and what was granted to it.
+    Forget(String),
+}
+
+/// What a source is given.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The configuration.
+    pub config: Config,
+    /// This node's addresses on the underlay, as they change.
+    pub endpoints: watch::Receiver<Vec<IpAddr>>,
+    /// What people ask for.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where to say what is known.
+    pub out: watch::Sender<Membership>,
+}
+
+/// Runs the configured source; it comes back only when it cannot go on.
+///
+/// # Errors
+/// A sentence that says why.
+pub async fn run(inputs: Inputs) -> Result<(), String> {
+    match inputs.config.membership {
+        MembershipKind::Static => fixed::run(inputs).await,
+        MembershipKind::Gossip => gossip::run(inputs).await,
+    }
+}
+
+/// Writes a file whole, on disk before it takes its name.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory)?;
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(directory)?.sync_all()
+}

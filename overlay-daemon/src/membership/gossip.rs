@@ -1,0 +1,314 @@
+//! `gossip`: drives the [`crate::gossip`] machine with a UDP socket, the two clocks, and a file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnetwork::IpNetwork;
+use nix::time::{ClockId, clock_gettime};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+
+use super::{Command, Inputs, Membership, PeerState, write_durably};
+use crate::config::Config;
+use crate::gossip::{ClaimState, Gossip, Input, Key, Liveness, Output, Settings, Stored, Time};
+use crate::names::vtep_mac;
+
+/// Larger than any datagram that comes.
+const DATAGRAM: usize = 64 * 1024;
+/// How often what was dropped is named in the log.
+const DROPPED: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
+    let Inputs {
+        config,
+        mut endpoints,
+        mut commands,
+        out,
+    } = inputs;
+    // Gossip speaks from the underlay's addresses: there is nothing to say before there is one.
+    let own = wait_for_endpoint(&mut endpoints).await;
+    let port = config.gossip_port;
+    let socket = bind(port).await.map_err(|error| {
+        format!("\"gossip_port\": cannot take UDP port {port}: {error}: end what has it, or choose another on all nodes")
+    })?;
+    let settings = settings(&config, own).await?;
+    let mut driver = Driver {
+        file: config.state_dir.join("gossip.json"),
+        socket,
+        began: boot_time(),
+        out,
+        config,
+    };
+    let stored = driver.load()?;
+    let (mut gossip, outputs) = Gossip::new(settings, stored, driver.now());
+    driver.carry_out(&gossip, outputs).await?;
+    driver.tell(&gossip);
+    driver
+        .serve(&mut gossip, &mut endpoints, &mut commands)
+        .await
+}
+
+/// A socket for both families, or for IPv4 on a host without IPv6.
+async fn bind(port: u16) -> std::io::Result<UdpSocket> {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
+}
+
+async fn wait_for_endpoint(endpoints: &mut watch::Receiver<Vec<IpAddr>>) -> Vec<IpAddr> {
+    match endpoints.wait_for(|endpoints| !endpoints.is_empty()).await {
+        Ok(endpoints) => endpoints.clone(),
+        // The reconciler is gone, and the process with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn settings(config: &Config, endpoints: Vec<IpAddr>) -> Result<Settings, String> {
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        peers.push(resolve(peer, config.gossip_port).await?);
+    }
+    let mut seed = [0; 32];
+    SysRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|error| format!("the system gives no random numbers: {error}"))?;
+    Ok(Settings {
+        name: config.node_name.clone(),
+        listen_port: config.gossip_port,
+        endpoints,
+        vtep_mac: vtep_mac(&config.node_name),
+        peers,
+        keys: config
+            .keys
+            .iter()
+            .map(|key| Key::from_secret(key.as_bytes()))
+            .collect(),
+        slots: config.slots(),
+        quarantine: Duration::from_secs(config.quarantine_seconds),
+        seed,
+    })
+}
+
+/// `ADDRESS`, `ADDRESS:PORT`, `NAME` or `NAME:PORT`.
+async fn resolve(peer: &str, port: u16) -> Result<SocketAddr, String> {
+    if let Ok(ip) = peer.parse::<IpAddr>() {
+        return Ok((ip, port).into());
+    }
+    if let Ok(address) = peer.parse() {
+        return Ok(address);
+    }
+    let with_port = if peer.contains(':') {
+        peer.to_owned()
+    } else {
+        format!("{peer}:{port}")
+    };
+    let resolved = tokio::net::lookup_host(&with_port).await;
+    let first = resolved.ok().and_then(|mut addresses| addresses.next());
+    first.ok_or_else(|| format!("\"peers\": {peer:?} does not resolve to an address: write the address itself, or mend the name"))
+}
+
+struct Driver {
+    config: Config,
+    file: PathBuf,
+    socket: UdpSocket,
+    began: Duration,
+    out: watch::Sender<Membership>,
+}
+
+impl Driver {
+    async fn serve(
+        &mut self,
+        gossip: &mut Gossip,
+        endpoints: &mut watch::Receiver<Vec<IpAddr>>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Result<(), String> {
+        let mut buffer = vec![0; DATAGRAM];
+        let mut named = (Instant::now(), 0);
+        let mut told = Vec::new();
+        loop {
+            let due = gossip.next_tick().saturating_sub(self.now().monotonic);
+            let input = tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, from)) => Input::Datagram { from: canonical(from), bytes: buffer[..length].to_vec() },
+                    // An ICMP error of an earlier datagram: that peer is away, which gossip finds out by itself.
+                    Err(_) => continue,
+                },
+                () = tokio::time::sleep(due) => Input::Tick,
+                changed = endpoints.changed() => {
+                    let now = endpoints.borrow_and_update().clone();
+                    if changed.is_err() || now.is_empty() {
+                        continue;
+                    }
+                    Input::SetEndpoints(now)
+                }
+                Some(Command::Forget(name)) = commands.recv() => Input::Forget(name),
+            };
+            let outputs = gossip.handle(input, self.now());
+            self.carry_out(gossip, outputs).await?;
+            let cidrs = self.own_cidrs(gossip);
+            if cidrs != told {
+                told.clone_from(&cidrs);
+                let outputs = gossip.handle(Input::SetPodCidrs(cidrs), self.now());
+                self.carry_out(gossip, outputs).await?;
+            }
+            // Held, fenced or lost by nothing but the passing of time.
+            self.tell(gossip);
+            self.name_dropped(gossip, &mut named);
+        }
+    }
+
+    /// Carries out what the machine asks for, in its order.
+    async fn carry_out(&self, gossip: &Gossip, outputs: Vec<Output>) -> Result<(), String> {
+        for output in outputs {
+            match output {
+                Output::Send { to, bytes } => {
+                    // What cannot be sent is what gets lost: gossip lives with that.
+                    let _ = self.socket.send_to(&bytes, self.mapped(to)).await;
+                }
+                Output::Store(stored) => self.store(&stored)?,
+                Output::Changed => self.tell(gossip),
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Option<Stored>, String> {
+        match std::fs::read(&self.file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                format!(
+                    "{} is damaged: {error}: restore it, or remove it if this node has no pods",
+                    self.file.display()
+                )
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("cannot read {}: {error}", self.file.display())),
+        }
+    }
+
+    fn store(&self, stored: &Stored) -> Result<(), String> {
+        let bytes = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
+        write_durably(&self.file, &bytes)
+            .map_err(|error| format!("cannot write {}: {error}", self.file.display()))
+    }
+
+    fn now(&self) -> Time {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Time {
+            monotonic: boot_time().saturating_sub(self.began),
+            wall: wall.unwrap_or_default(),
+        }
+    }
+
+    fn mapped(&self, address: SocketAddr) -> SocketAddr {
+        let v6 = self.socket.local_addr().is_ok_and(|own| own.is_ipv6());
+        match address.ip() {
+            IpAddr::V4(v4) if v6 => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
+            _ => address,
+        }
+    }
+
+    /// Says what the machine knows now, if it is something new.
+    fn tell(&self, gossip: &Gossip) {
+        let mut membership = Membership {
+            may_hand_out: gossip.may_hand_out(self.now()),
+            ..Membership::default()
+        };
+        membership.own_cidrs = self.own_cidrs(gossip);
+        match &gossip.claim() {
+            ClaimState::Held { slot } => membership
+                .notes
+                .push(format!("slot {slot} of {} is held", self.config.slots())),
+            other => membership.problems.push(self.explain(other)),
+        }
+        if let Some(address) = gossip.same_name() {
+            membership.problems.push(format!(
+                "another node calls itself {} as well, at {address}: give each node its own \"node_name\"",
+                self.config.node_name
+            ));
+        }
+        let now = self.now().monotonic;
+        let grace = Duration::from_secs(self.config.grace_seconds);
+        let others = gossip
+            .nodes()
+            .filter(|member| member.node.name != self.config.node_name);
+        for member in others {
+            let state = match member.state {
+                Liveness::Alive => PeerState::Up,
+                Liveness::Suspect => PeerState::Suspect,
+                Liveness::Down => PeerState::Down,
+            };
+            if state == PeerState::Down && now.saturating_sub(member.since) > grace {
+                continue;
+            }
+            membership.states.insert(member.node.name.clone(), state);
+            membership.nodes.push(member.node.clone());
+        }
+        self.out.send_if_modified(|known| {
+            let new = *known != membership;
+            if new {
+                *known = membership;
+            }
+            new
+        });
+    }
+
+    fn own_cidrs(&self, gossip: &Gossip) -> Vec<IpNetwork> {
+        match gossip.claim() {
+            ClaimState::Held { slot } | ClaimState::Fenced { slot, .. } => {
+                self.config.cidrs_of_slot(slot)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn explain(&self, claim: &ClaimState) -> String {
+        match claim {
+            ClaimState::Held { .. } => String::new(),
+            ClaimState::Searching { tried, .. } => format!(
+                "this node has no pod CIDR yet: {tried} of {} shares of the cluster range were asked for; a majority of the electors has to answer",
+                self.config.slots()
+            ),
+            ClaimState::Fenced { slot, why, .. } => {
+                format!("this node gives no addresses of share {slot} away: {why}")
+            }
+            ClaimState::Exhausted => format!(
+                "\"cluster_cidrs\": all {} shares are owned: widen the range, or `heddle forget` nodes that are gone for good",
+                self.config.slots()
+            ),
+        }
+    }
+
+    /// Names what was dropped since it was last named, once a minute.
+    fn name_dropped(&self, gossip: &Gossip, (when, before): &mut (Instant, u64)) {
+        let counters = gossip.counters();
+        let dropped = counters.wrong_key + counters.replay + counters.version + counters.garbage;
+        if dropped > *before && when.elapsed() > DROPPED {
+            tracing::warn!(
+                wrong_key = counters.wrong_key,
+                replay = counters.replay,
+                version = counters.version,
+                garbage = counters.garbage,
+                "gossip datagrams were dropped"
+            );
+            (*when, *before) = (Instant::now(), dropped);
+        }
+    }
+}
+
+/// Since the machine was booted, sleep included.
+fn boot_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map(Duration::from)
+        .unwrap_or_default()
+}
+
+/// The socket speaks IPv6 to both families; what it hears from IPv4 is turned back.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

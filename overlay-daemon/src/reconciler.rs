@@ -1,0 +1,275 @@
+//! The one writer: a thread that owns netlink, looks whenever something may have changed, and puts right what is not as
+//! planned. Its input is the last word of the membership source, its output a [`Report`].
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netlink::{Event, Handle, Monitor, nft};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::diff::{self, Change};
+use crate::local::Local;
+use crate::names::PROTOCOL;
+use crate::node::Node;
+use crate::observe::Observed;
+use crate::plan::{Desired, Reach, plan};
+use crate::view::View;
+use crate::{firewall, system};
+
+/// A full look, should every event have been missed.
+const FULL_PASS: Duration = Duration::from_secs(30);
+/// After a pass that could not do everything.
+const RETRY: Duration = Duration::from_secs(1);
+/// Between two passes that events asked for: a burst of them costs one.
+const GAP: Duration = Duration::from_millis(50);
+
+/// What the kernel is to be made of.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// This node; its endpoints are not read, the kernel knows them better.
+    pub own: Node,
+    /// Everyone.
+    pub view: View,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// This node's place on the underlay; none while it has none.
+    pub local: Option<Local>,
+    /// How each peer is reached.
+    pub peers: BTreeMap<String, Reach>,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+    /// Passes so far.
+    pub passes: u64,
+    /// Changes made in the kernel so far.
+    pub writes: u64,
+}
+
+/// The other end of the thread.
+#[derive(Debug)]
+pub struct Reconciler {
+    inputs: mpsc::Sender<Input>,
+    wake: UnixStream,
+}
+
+impl Reconciler {
+    /// Starts the thread in the caller's network namespace; it looks at nothing before the first input.
+    ///
+    /// # Errors
+    /// When the kernel gives no netlink socket.
+    pub fn start(config: Config) -> Result<(Self, watch::Receiver<Report>), String> {
+        let said = |error: netlink::Error| error.to_string();
+        let (wake, woken) =
+            UnixStream::pair().map_err(|error| format!("cannot make a socket pair: {error}"))?;
+        woken
+            .set_nonblocking(true)
+            .map_err(|error| error.to_string())?;
+        let (inputs, receiver) = mpsc::channel();
+        let (reports, report) = watch::channel(Report::default());
+        let mut worker = Worker {
+            config,
+            route: Handle::new().map_err(said)?,
+            nft: nft::Handle::new().map_err(said)?,
+            events: Monitor::route().map_err(said)?,
+            ruleset_events: Monitor::nftables().map_err(said)?,
+            woken,
+            inputs: receiver,
+            input: None,
+            uplink: None,
+            device: None,
+            report: Report::default(),
+            reports,
+        };
+        thread::Builder::new()
+            .name("netlink".into())
+            .spawn(move || worker.run())
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok((Self { inputs, wake }, report))
+    }
+
+    /// Gives the thread a new input; it needs no other to act on it.
+    pub fn send(&self, input: Input) {
+        // Both fail only when the thread is gone, and the process with it.
+        let _ = self.inputs.send(input);
+        let _ = (&self.wake).write(&[1]);
+    }
+}
+
+struct Worker {
+    config: Config,
+    route: Handle,
+    nft: nft::Handle,
+    events: Monitor,
+    ruleset_events: Monitor,
+    woken: UnixStream,
+    inputs: mpsc::Receiver<Input>,
+    input: Option<Input>,
+    /// Index of the uplink, where there is one.
+    uplink: Option<u32>,
+    /// Index of the VXLAN device, where there is one.
+    device: Option<u32>,
+    report: Report,
+    reports: watch::Sender<Report>,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let (mut next, mut last) = (Instant::now() + FULL_PASS, Instant::now());
+        loop {
+            match self.wait(next) {
+                Ok(true) => next = next.min(last + GAP),
+                Ok(false) => {}
+                Err(why) => tracing::warn!("cannot hear the kernel's events: {why}"),
+            }
+            if Instant::now() < next {
+                continue;
+            }
+            let complete = self.pass();
+            last = Instant::now();
+            next = last + if complete { FULL_PASS } else { RETRY };
+        }
+    }
+
+    /// Waits until `deadline` or an event, and says whether anything concerns us.
+    fn wait(&mut self, deadline: Instant) -> netlink::Result<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up: a deadline less than a millisecond away would be asked for again and again.
+        let left = left + Duration::from_millis(u64::from(!left.is_zero()));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut descriptors = [
+            PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.ruleset_events.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+        ];
+        // Interrupted by a signal: the next round waits again.
+        let _ = poll(&mut descriptors, timeout);
+        let (uplink, device) = (self.uplink, self.device);
+        // Without an uplink or a device anything may be what brings them back.
+        let lost = uplink.is_none() || device.is_none();
+        let ours = |index: u32| lost || Some(index) == uplink || Some(index) == device;
+        let mut concerned = false;
+        self.events.drain(|event| {
+            concerned |= match event {
+                Event::Link(index) | Event::Address(index) => ours(index),
+                Event::Neighbour(index) => Some(index) == device,
+                Event::Nexthop(protocol) => protocol == PROTOCOL,
+                Event::Route(_) | Event::Ruleset | Event::Lost => true,
+            }
+        })?;
+        self.ruleset_events.drain(|_| concerned = true)?;
+        let mut bytes = [0; 64];
+        while matches!((&self.woken).read(&mut bytes), Ok(1..)) {}
+        if let Some(input) = self.inputs.try_iter().last() {
+            self.input = Some(input);
+            concerned = true;
+        }
+        Ok(concerned && self.input.is_some())
+    }
+
+    /// Looks at everything once and puts it right; true when nothing is left to do.
+    fn pass(&mut self) -> bool {
+        let Some(input) = self.input.clone() else {
+            return true;
+        };
+        let mut problems = Vec::new();
+        match Local::find(&mut self.route, &self.config) {
+            Ok(local) => {
+                self.uplink = Some(local.index);
+                let desired = plan(&input.view, &input.own, &local, &self.config);
+                if let Err(why) = self.reconcile(&desired, &local, &mut problems) {
+                    problems.push(why.to_string());
+                }
+                problems.extend(system::prepare(&local));
+                self.report.peers = desired.peers;
+                self.report.local = Some(local);
+            }
+            // What is there stays: it may be just what is needed when the uplink comes back.
+            Err(why) => {
+                self.uplink = None;
+                self.report.local = None;
+                problems.push(why);
+            }
+        }
+        problems
+            .iter()
+            .filter(|problem| !self.report.problems.contains(problem))
+            .for_each(|problem| tracing::warn!("{problem}"));
+        self.report.problems = problems;
+        self.report.passes += 1;
+        self.reports.send_replace(self.report.clone());
+        self.report.problems.is_empty()
+    }
+
+    fn reconcile(
+        &mut self,
+        desired: &Desired,
+        local: &Local,
+        problems: &mut Vec<String>,
+    ) -> netlink::Result<()> {
+        let mut observed = Observed::read(&mut self.route)?;
+        let changes = diff::device(desired, &observed);
+        if !changes.is_empty() {
+            self.apply(&changes, desired, problems);
+            observed = Observed::read(&mut self.route)?;
+        }
+        self.device = observed.device.as_ref().map(|link| link.index);
+        if let Some(device) = self.device {
+            let changes = diff::rows(desired, &observed, device, local.index);
+            self.apply(&changes, desired, problems);
+        }
+        let found = firewall::find(&mut self.nft)?;
+        if let Some(transaction) = desired.firewall.changes(&found) {
+            self.nft.commit(&transaction)?;
+            self.report.writes += 1;
+            tracing::info!("nftables table {} put right", crate::names::TABLE.name);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change], desired: &Desired, problems: &mut Vec<String>) {
+        if changes.is_empty() {
+            return;
+        }
+        match changes {
+            [few @ ..] if few.len() <= 8 => few
+                .iter()
+                .for_each(|change| tracing::info!(?change, "kernel")),
+            many => tracing::info!(changes = many.len(), "kernel"),
+        }
+        let requests = changes
+            .iter()
+            .map(|change| change.request(desired))
+            .collect();
+        match self.route.execute(requests) {
+            Ok(()) => {}
+            // It went with what it depended on, as routes go with their nexthop.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => problems.push(explain(&error)),
+        }
+        self.report.writes += changes.len() as u64;
+    }
+}
+
+/// The kernel's refusal with what a person can do about it.
+fn explain(error: &netlink::Error) -> String {
+    use nix::errno::Errno;
+    let remedy = match error.errno() {
+        Some(Errno::EPERM | Errno::EACCES) => ": run as root, or with CAP_NET_ADMIN",
+        Some(Errno::EOPNOTSUPP) => ": the kernel lacks it (try `modprobe vxlan`)",
+        Some(Errno::EADDRINUSE) => {
+            ": another VXLAN device or program has the port, set \"vxlan_port\" on all nodes to another"
+        }
+        Some(Errno::EEXIST) => ": another program made one, remove it or change its metric",
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}

@@ -1,0 +1,151 @@
+//! What the node says of itself: one document for the socket, the screen and the metrics.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::membership::{Membership, PeerState};
+use crate::plan::Way;
+use crate::probe::Probes;
+use crate::reconciler::Report;
+
+/// The whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// This node's name.
+    pub node: String,
+    /// The program's version.
+    pub version: String,
+    /// Whether every known peer is programmed and the conflist is in place.
+    pub ready: bool,
+    /// Why not, and whatever else is wrong; a sentence each.
+    pub problems: Vec<String>,
+    /// What else a person may want to know.
+    pub notes: Vec<String>,
+    /// This node's pod CIDRs.
+    pub pod_cidrs: Vec<IpNetwork>,
+    /// Its interface on the underlay.
+    pub underlay: Option<String>,
+    /// Its addresses there.
+    pub endpoints: Vec<IpAddr>,
+    /// MTU of the overlay in bytes.
+    pub mtu: Option<u32>,
+    /// The conflist, where it is in place.
+    pub conflist: Option<String>,
+    /// The other nodes, by name.
+    pub peers: BTreeMap<String, Peer>,
+    /// Passes over the kernel since the start.
+    pub passes: u64,
+    /// Changes made in the kernel since the start.
+    pub writes: u64,
+}
+
+/// One of the other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// `established`, `probing`, `unreachable`, `suspect`, `down` or `failed`.
+    pub state: String,
+    /// `vxlan`, `direct`, `direct+vxlan`, or `none`.
+    pub path: String,
+    /// Where it is on the underlay.
+    pub endpoint: Option<IpAddr>,
+    /// Its pod CIDRs.
+    pub pod_cidrs: Vec<IpNetwork>,
+    /// MTU of the path in bytes, as the probes found it.
+    pub mtu: Option<u32>,
+    /// Round trip time through the overlay, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Lost probes of the last ones, in percent.
+    pub loss_percent: Option<u8>,
+    /// Why it is not as it should be.
+    pub reason: Option<String>,
+    /// Seconds until the next probe.
+    pub next_probe_s: Option<u64>,
+}
+
+/// What a [`Status`] is made from.
+#[derive(Clone, Debug)]
+pub struct Sources<'a> {
+    /// This node's name.
+    pub node: &'a str,
+    /// What the membership source knows.
+    pub membership: &'a Membership,
+    /// What came of it in the kernel.
+    pub report: &'a Report,
+    /// How the overlay carries packets.
+    pub probes: &'a Probes,
+    /// Path of the conflist where it is in place, or why it is not.
+    pub conflist: &'a Result<String, String>,
+}
+
+impl Sources<'_> {
+    /// Puts the document together.
+    pub fn status(&self) -> Status {
+        let mut problems = [&self.membership.problems[..], &self.report.problems[..]].concat();
+        problems.extend(self.conflist.as_ref().err().cloned());
+        let mut peers: BTreeMap<String, Peer> = BTreeMap::new();
+        for (name, reach) in &self.report.peers {
+            let peer = self.peer(name, reach);
+            if let Some(problem) = &reach.problem {
+                problems.push(format!("{name}: {problem}"));
+            }
+            peers.insert(name.clone(), peer);
+        }
+        let local = self.report.local.as_ref();
+        Status {
+            node: self.node.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: problems.is_empty() && self.report.passes > 0,
+            problems,
+            notes: self.membership.notes.clone(),
+            pod_cidrs: self.membership.own_cidrs.clone(),
+            underlay: local.map(|local| local.name.clone()),
+            endpoints: local
+                .map(|local| local.endpoints.clone())
+                .unwrap_or_default(),
+            mtu: local.map(crate::local::Local::overlay_mtu),
+            conflist: self.conflist.clone().ok(),
+            peers,
+            passes: self.report.passes,
+            writes: self.report.writes,
+        }
+    }
+
+    fn peer(&self, name: &str, reach: &crate::plan::Reach) -> Peer {
+        let has = |way| reach.ways.values().any(|found| *found == way);
+        let path = match (has(Way::Direct), has(Way::Vxlan)) {
+            (true, true) => "direct+vxlan",
+            (true, false) => "direct",
+            (false, true) => "vxlan",
+            (false, false) => "none",
+        };
+        let probe = self.probes.get(name);
+        let state = match (self.membership.states.get(name), &reach.problem, probe) {
+            (_, Some(_), _) => "failed",
+            (Some(PeerState::Down), ..) => "down",
+            (Some(PeerState::Suspect), ..) => "suspect",
+            (_, None, None) => "probing",
+            (_, None, Some(probe)) if probe.is_answered() => "established",
+            (_, None, Some(probe)) if probe.is_new() => "probing",
+            (_, None, Some(_)) => "unreachable",
+        };
+        let silent = (state == "unreachable").then(|| {
+            format!("no probe through the overlay is answered: is UDP port {} open on the way and on {name}?", self.probes.vxlan_port)
+        });
+        Peer {
+            state: state.to_owned(),
+            path: path.to_owned(),
+            endpoint: reach.endpoint,
+            pod_cidrs: reach.ways.keys().copied().collect(),
+            mtu: probe.and_then(|probe| probe.mtu),
+            rtt_us: probe
+                .and_then(|probe| probe.rtt)
+                .map(|rtt| rtt.as_micros().try_into().unwrap_or(u64::MAX)),
+            loss_percent: probe.map(|probe| probe.loss_percent()),
+            reason: reach.problem.clone().or(silent),
+            next_probe_s: probe.map(|probe| probe.due_in().as_secs()),
+        }
+    }
+}
