@@ -243,6 +243,13 @@ impl Machine {
                 Some(sends) => self.send_swim(sends),
                 None => self.garbage += 1,
             },
+            Message::Suspected {
+                identity,
+                incarnation,
+            } => {
+                let sends = self.swim.suspected(identity, incarnation, now.monotonic);
+                self.send_swim(sends);
+            }
             Message::Rumours(records) => {
                 for record in records {
                     let name = record.node.name.clone();
@@ -361,6 +368,15 @@ impl Machine {
                 self.records.learn(record);
             }
             self.changed = true;
+        }
+        let suspects = self.swim.suspects();
+        if !suspects.is_empty() {
+            let (identity, incarnation) = suspects[self.rng.random_range(0..suspects.len())];
+            let message = Message::Suspected {
+                identity,
+                incarnation,
+            };
+            self.send(identity.addr, &message);
         }
         let active = self.swim.active();
         if !active.is_empty() {

@@ -59,6 +59,7 @@ pub struct Swim {
     stale: bool,
     states: HashMap<u64, (Identity, Liveness, Duration)>,
     active: Vec<SocketAddr>,
+    suspects: Vec<(Identity, u16)>,
 }
 
 impl std::fmt::Debug for Swim {
@@ -95,6 +96,7 @@ impl Swim {
             stale: false,
             states: HashMap::new(),
             active: Vec::new(),
+            suspects: Vec::new(),
         }
     }
 
@@ -169,6 +171,22 @@ impl Swim {
         self.drain(now)
     }
 
+    /// Another node suspects this process.
+    pub fn suspected(&mut self, identity: Identity, incarnation: u16, now: Duration) -> Sends {
+        if identity == self.identity() {
+            let member = foca::Member::new(identity, incarnation, State::Suspect);
+            let _ = self
+                .foca
+                .apply_many(std::iter::once(member), true, &mut self.runtime);
+        }
+        self.drain(now)
+    }
+
+    /// The processes that are suspected, with the incarnation in which they are, as of the last refresh.
+    pub fn suspects(&self) -> &[(Identity, u16)] {
+        &self.suspects
+    }
+
     /// Tells some members that this process ends.
     pub fn leave(&mut self, now: Duration) -> Sends {
         let _ = self.foca.leave_cluster(&mut self.runtime);
@@ -183,11 +201,15 @@ impl Swim {
         }
         self.stale = self.foca.updates_backlog() > 0;
         self.active.clear();
+        self.suspects.clear();
         let mut changed = false;
         for member in self.foca.iter_membership_state() {
             let state = match member.state() {
                 State::Alive => Liveness::Alive,
-                State::Suspect => Liveness::Suspect,
+                State::Suspect => {
+                    self.suspects.push((*member.id(), member.incarnation()));
+                    Liveness::Suspect
+                }
                 State::Down => Liveness::Down,
             };
             if state != Liveness::Down {
@@ -202,6 +224,8 @@ impl Swim {
             }
             known.0 = *member.id();
         }
+        // Foca tells a suspect only while the suspicion is news.
+        self.stale |= !self.suspects.is_empty();
         let members = u32::try_from(self.active.len() + 1)
             .unwrap_or(u32::MAX)
             .next_power_of_two();
