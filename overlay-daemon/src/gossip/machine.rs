@@ -1,6 +1,6 @@
 //! The machine without its seal: puts members, records, grants and claims together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub struct Machine {
     owner: Owner,
     rng: SmallRng,
     members: BTreeMap<String, Member>,
+    /// The names of those whose entry in `members` is to be made anew.
+    touched: BTreeSet<String>,
+    /// SWIM's number for a node, and its name.
+    names: HashMap<u64, String>,
     next_round: Duration,
     next_rumours: Duration,
     next_company: Duration,
@@ -112,10 +116,14 @@ impl Machine {
             id: name_hash(&settings.name),
             addr: address,
         };
-        let remembered = stored
+        let remembered: BTreeMap<String, Record> = stored
             .known
             .into_iter()
             .map(|record| (record.node.name.clone(), record))
+            .collect();
+        let touched: BTreeSet<String> = BTreeMap::keys(&remembered)
+            .cloned()
+            .chain([settings.name.clone()])
             .collect();
         let mut machine = Self {
             instance: stored.instance,
@@ -128,6 +136,8 @@ impl Machine {
             owner,
             rng: SmallRng::from_rng(&mut rng),
             members: BTreeMap::new(),
+            touched,
+            names: HashMap::new(),
             next_round: now.monotonic + ROUND,
             next_rumours: now.monotonic,
             next_company: now.monotonic,
@@ -153,6 +163,11 @@ impl Machine {
         self.session
     }
 
+    /// What this node says of itself.
+    pub fn record(&self) -> &Record {
+        self.records.own()
+    }
+
     /// See [`super::Gossip::handle`]; datagrams are taken as unsealed, from a sender named by its record's address.
     pub fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
         match input {
@@ -160,7 +175,7 @@ impl Machine {
             Input::Tick => {}
             Input::SetEndpoints(endpoints) => self.set_endpoints(endpoints, now),
             Input::SetPodCidrs(cidrs) => {
-                self.changed |= self.records.change_own(|own| own.node.pod_cidrs = cidrs);
+                self.change_own(|own| own.node.pod_cidrs = cidrs);
             }
             Input::Forget(name) => self.forget(&name, now),
             Input::Leave => {
@@ -346,7 +361,7 @@ impl Machine {
         }
         let generation = self.swim.identity().generation;
         let slot = self.owner.claim().map(|claim| claim.slot);
-        self.changed |= self.records.change_own(|own| {
+        self.change_own(|own| {
             if own.slot != slot {
                 // The CIDRs were those of another slot; the driver will give the new ones.
                 own.node.pod_cidrs.clear();
@@ -361,13 +376,13 @@ impl Machine {
     /// Once a second: who is there, and one digest to one of them.
     fn round(&mut self, now: Time) {
         self.next_round = now.monotonic + ROUND.mul_f64(self.rng.random_range(0.9..1.1));
-        self.changed |= self.swim.refresh(now.monotonic);
+        self.refresh(now);
         if now.monotonic > REMEMBER && !self.remembered.is_empty() {
             // Nobody speaks of them: they are down, but not forgotten.
-            for (_, record) in std::mem::take(&mut self.remembered) {
+            for (name, record) in std::mem::take(&mut self.remembered) {
                 self.records.learn(record);
+                self.touched.insert(name);
             }
-            self.changed = true;
         }
         let suspects = self.swim.suspects();
         if !suspects.is_empty() {
@@ -456,7 +471,8 @@ impl Machine {
         let absent = down || forgotten;
         let news = self.records.learn(record);
         if news {
-            self.changed = true;
+            self.names.insert(id, name.clone());
+            self.touched.insert(name.clone());
             self.cache_due.get_or_insert(now.monotonic + CACHE);
             if forgotten && self.elector.forget(&name, session) {
                 self.store(now);
@@ -471,7 +487,19 @@ impl Machine {
     /// The first member must be known at once, not with the next round.
     fn swim_news(&mut self, now: Time) {
         if self.swim.active().is_empty() {
-            self.changed |= self.swim.refresh(now.monotonic);
+            self.refresh(now);
+        }
+    }
+
+    fn refresh(&mut self, now: Time) {
+        for id in self.swim.refresh(now.monotonic) {
+            self.touched.extend(self.names.get(&id).cloned());
+        }
+    }
+
+    fn change_own(&mut self, change: impl FnOnce(&mut Record)) {
+        if self.records.change_own(change) {
+            self.touched.insert(self.settings.name.clone());
         }
     }
 
@@ -489,8 +517,7 @@ impl Machine {
         let session = record.session + 1;
         self.session = session;
         self.owner.forgotten(session, now.monotonic);
-        self.records
-            .change_own(|own| (own.session, own.version) = (session, 0));
+        self.change_own(|own| (own.session, own.version) = (session, 0));
         self.store(now);
         false
     }
@@ -521,9 +548,7 @@ impl Machine {
             self.send_swim(sends);
             self.next_company = now.monotonic;
         }
-        self.changed |= self
-            .records
-            .change_own(|own| (own.node.endpoints, own.address) = (endpoints, address));
+        self.change_own(|own| (own.node.endpoints, own.address) = (endpoints, address));
     }
 
     fn is_elector(&self) -> bool {
@@ -593,38 +618,38 @@ impl Machine {
     }
 
     fn finish(&mut self, now: Time) -> Vec<Output> {
+        self.changed |= !self.touched.is_empty();
+        for name in std::mem::take(&mut self.touched) {
+            match self.member(&name, now) {
+                Some(member) => self.members.insert(name, member),
+                None => self.members.remove(&name),
+            };
+        }
         if std::mem::take(&mut self.changed) {
-            self.members = self.list(now);
             self.outputs.push(Output::Changed);
         }
         std::mem::take(&mut self.outputs)
     }
 
-    fn list(&self, now: Time) -> BTreeMap<String, Member> {
-        let member = |record: &Record, state, since| Member {
+    fn member(&self, name: &str, now: Time) -> Option<Member> {
+        let (record, (state, since)) = match self.records.get(name) {
+            Some(own) if name == self.settings.name => (own, (Liveness::Alive, Duration::ZERO)),
+            Some(record) => {
+                let state = self.swim.state(name_hash(name));
+                (record, state.unwrap_or((Liveness::Down, now.monotonic)))
+            }
+            None => (
+                self.remembered.get(name)?,
+                (Liveness::Suspect, Duration::ZERO),
+            ),
+        };
+        (!record.forgotten).then(|| Member {
             node: record.node.clone(),
             state,
             since,
             slot: record.slot,
             address: record.address,
-        };
-        let own = std::iter::once((self.records.own(), Some((Liveness::Alive, Duration::ZERO))));
-        let others = self.records.others().map(|record| {
-            let state = self.swim.state(name_hash(&record.node.name));
-            (
-                record,
-                Some(state.unwrap_or((Liveness::Down, now.monotonic))),
-            )
-        });
-        let remembered = self.remembered.values().map(|record| (record, None));
-        own.chain(others)
-            .chain(remembered)
-            .filter(|(record, _)| !record.forgotten)
-            .map(|(record, state)| {
-                let (state, since) = state.unwrap_or((Liveness::Suspect, Duration::ZERO));
-                (record.node.name.clone(), member(record, state, since))
-            })
-            .collect()
+        })
     }
 }
 

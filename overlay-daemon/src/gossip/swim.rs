@@ -193,16 +193,16 @@ impl Swim {
         self.drain(now)
     }
 
-    /// Looks up what foca holds of everybody; says whether anything has changed. Costs O(members), so it is
+    /// Looks up what foca holds of everybody; returns who has changed. Costs O(members), so it is
     /// done once a second at most, and when foca has news.
-    pub fn refresh(&mut self, now: Duration) -> bool {
+    pub fn refresh(&mut self, now: Duration) -> Vec<u64> {
         if !self.stale && self.foca.updates_backlog() == 0 {
-            return false;
+            return Vec::new();
         }
         self.stale = self.foca.updates_backlog() > 0;
         self.active.clear();
         self.suspects.clear();
-        let mut changed = false;
+        let mut changed = Vec::new();
         for member in self.foca.iter_membership_state() {
             let state = match member.state() {
                 State::Alive => Liveness::Alive,
@@ -215,14 +215,15 @@ impl Swim {
             if state != Liveness::Down {
                 self.active.push(member.id().addr);
             }
-            let known = self.states.entry(member.id().id).or_insert_with(|| {
-                changed = true;
-                (*member.id(), state, now)
-            });
-            if known.1 != state {
-                (known.1, known.2, changed) = (state, now, true);
+            let known = self.states.get(&member.id().id);
+            let since = known
+                .filter(|(_, was, _)| *was == state)
+                .map(|(.., since)| *since);
+            if since.is_none() {
+                changed.push(member.id().id);
             }
-            known.0 = *member.id();
+            self.states
+                .insert(member.id().id, (*member.id(), state, since.unwrap_or(now)));
         }
         // Foca tells a suspect only while the suspicion is news.
         self.stale |= !self.suspects.is_empty();

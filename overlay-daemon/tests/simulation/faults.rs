@@ -25,16 +25,20 @@ pub struct Summary {
 /// One run.
 pub fn run(seed: u64) -> Summary {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let hosts = rng.random_range(5..=9);
+    let hosts = rng.random_range(5..=8);
     let cluster = Cluster {
         electors: [1, 3, 3, 5][rng.random_range(0..4)],
-        slots: rng.random_range(hosts as u32 - 1..=2 * hosts as u32),
+        slots: rng.random_range(hosts as u32 / 2..=hosts as u32 + 1),
         quarantine: Duration::from_micros(QUARANTINE),
     };
     let mut world = World::new(rng.next_u64(), hosts, cluster);
     for host in 0..hosts {
         // The fastest clock is less than twice as fast as the slowest.
-        world.hosts[host].rate = world.rng.random_range(0.7..1.4);
+        world.hosts[host].rate = if world.rng.random_bool(0.5) {
+            world.rng.random_range(0.7..1.4)
+        } else {
+            [0.7, 1.39][host % 2]
+        };
         world.hosts[host].offset = world.rng.random_range(-1_000_000_000..1_000_000_000);
     }
     let mut chaos = Chaos {
@@ -46,10 +50,11 @@ pub fn run(seed: u64) -> Summary {
             world.start(host);
         }
     }
-    let end = world.rng.random_range(12..24) * SECOND;
+    let end = world.rng.random_range(20..40) * SECOND;
     let mut summary = Summary::default();
     while world.now < end {
-        let pause = world.rng.random_range(10_000..2 * SECOND);
+        let longest = [SECOND / 2, SECOND, 2 * QUARANTINE][world.rng.random_range(0..3)];
+        let pause = world.rng.random_range(10_000..longest);
         world.run(world.now + pause, |_| false);
         chaos.happens(&mut world);
         for host in world.hosts.iter().filter_map(|host| host.machine.as_ref()) {

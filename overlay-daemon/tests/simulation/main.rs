@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod table;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,4 +73,31 @@ fn never_two_owners_of_one_slot() {
     );
     // Otherwise the faults were none.
     assert!(fenced > seeds / 4 && lost > seeds / 4);
+}
+
+#[test]
+fn table() {
+    println!(
+        "nodes  all start  change known  join complete  death known  B/s per node  most  datagrams/s"
+    );
+    for (nodes, cold) in [(3, true), (100, true), (1000, false)] {
+        let began = std::time::Instant::now();
+        let row = table::measure(nodes, cold);
+        let start = row
+            .start
+            .map_or("-".into(), |start| format!("{} ms", start / 1000));
+        println!(
+            "{:5}  {start:>9}  {:>9} ms  {:>10} ms  {:>8} ms  {:>12}  {:>4}  {:>11}   ({} ms of real time)",
+            row.nodes,
+            row.change / 1000,
+            row.join / 1000,
+            row.death / 1000,
+            row.bytes,
+            row.most_bytes,
+            row.datagrams,
+            began.elapsed().as_millis()
+        );
+        assert!(row.change < 5 * world::SECOND && row.join < 5 * world::SECOND);
+        assert!(row.bytes < 5_000);
+    }
 }
