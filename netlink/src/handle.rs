@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::address::{self, Address};
 use crate::error::Result;
 use crate::fdb::{self, FdbEntry};
-use crate::link::{self, Link, PortVlan};
+use crate::link::{self, Link, LinkSettings, PortVlan};
 use crate::neighbour::{self, Neighbour};
 use crate::netns::Netns;
 use crate::nexthop::{self, Nexthop};
@@ -58,6 +58,14 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
         link::get_by_index(&mut self.0, index)
+    }
+
+    /// The settings of one link that can be put back; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn link_settings(&mut self, name: &str) -> Result<Option<LinkSettings>> {
+        link::settings::get(&mut self.0, name)
     }
 
     /// All links. Equals `ip link show`.

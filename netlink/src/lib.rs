@@ -28,7 +28,7 @@ pub use address::Address;
 pub use error::{Error, Result};
 pub use fdb::FdbEntry;
 pub use handle::Handle;
-pub use link::Link;
+pub use link::{Link, LinkSettings};
 pub use mac::Mac;
 pub use monitor::{Event, Monitor};
 pub use neighbour::Neighbour;

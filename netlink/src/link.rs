@@ -3,6 +3,7 @@
 
 mod bridge;
 mod port;
+pub(crate) mod settings;
 mod veth;
 pub(crate) mod vlan;
 mod vxlan;
@@ -16,6 +17,7 @@ use netlink_packet_route::link::{
 
 pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
 pub use self::port::{BridgePort, PortInfo};
+pub use self::settings::{LinkSettings, set_all_multicast, set_tx_queue_length};
 pub use self::veth::Veth;
 pub use self::vlan::PortVlan;
 pub use self::vxlan::{Vxlan, VxlanInfo};

@@ -14,6 +14,7 @@ mod rules;
 mod sandbox;
 mod shared_table;
 mod subnet;
+mod tuning;
 mod undo;
 
 use std::env;
@@ -34,6 +35,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("loopback", &loopback::Loopback),
     ("portmap", &portmap::Portmap),
     ("static", &::ipam::Static),
+    ("tuning", &tuning::Tuning),
 ];
 
 fn main() -> ExitCode {

@@ -118,6 +118,11 @@ impl Chain {
         self.plugins.check(conf, &to.pod, &to.result)?.done()
     }
 
+    /// CHECK of the bridge for a pod, against what the whole chain gave.
+    pub fn check_bridge(&self, to: &Attached, result: &Value) -> Result {
+        self.plugins.check(&self.bridge, &to.pod, result)?.done()
+    }
+
     /// What CHECK says is wrong.
     pub fn complaint(&self, conf: &Value, to: &Attached) -> Result<String> {
         Ok(self.plugins.check(conf, &to.pod, &to.result)?.failure()?.1)

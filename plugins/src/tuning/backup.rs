@@ -1,0 +1,165 @@
+//! What a pod's settings were before: a file for each attachment, in the reference's place and form, so that
+//! either puts back what the other has changed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cni::{Attachment, Code, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failures;
+
+/// Settings as they were; what is `None` was not changed. The reference's keys, and behind them ours.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Backup {
+    /// Hardware address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Promiscuous mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promisc: Option<bool>,
+    /// MTU of the pod's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Whether all multicast was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allmulti: Option<bool>,
+    /// Packets in the queue.
+    #[serde(rename = "txQLen", skip_serializing_if = "Option::is_none")]
+    pub tx_q_len: Option<u32>,
+    /// The host's end, if its MTU was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_end: Option<HostEnd>,
+    /// Kernel settings, by their path below `/proc/sys`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctl: BTreeMap<String, String>,
+    /// Whose it is: GC knows it by this.
+    network: String,
+    #[serde(rename = "containerID")]
+    container_id: String,
+    ifname: String,
+}
+
+/// A link in the host's namespace, found again without the pod's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostEnd {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub index: u32,
+    /// Its MTU as it was.
+    pub mtu: u32,
+}
+
+impl Backup {
+    /// One in which nothing is changed yet.
+    pub fn new(network: &str, attachment: &Attachment) -> Self {
+        Self {
+            network: network.to_owned(),
+            container_id: attachment.container_id.clone(),
+            ifname: attachment.ifname.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The attachment's file; `None` when there is none, or when a power loss has left it without content.
+    ///
+    /// # Errors
+    /// Code 5 when it cannot be read.
+    pub fn load(dir: &Path, attachment: &Attachment) -> Result<Option<Self>> {
+        let path = path(dir, attachment);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(failed("read", &path, &error)),
+        }
+    }
+
+    /// Writes the attachment's file: all of it, or none.
+    ///
+    /// # Errors
+    /// Code 5 when it cannot be written.
+    pub fn save(&self, dir: &Path, attachment: &Attachment) -> Result<()> {
+        let path = path(dir, attachment);
+        fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| failed("write", &path, &io::Error::other(error)))?;
+        // Another name until it is whole; hidden from readers, which look for .json.
+        let temporary = path.with_extension("new");
+        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            failed("write", &path, &error)
+        })
+    }
+
+    /// Removes the attachment's file, if there is one.
+    ///
+    /// # Errors
+    /// Code 5 when it cannot be removed.
+    pub fn forget(dir: &Path, attachment: &Attachment) -> Result<()> {
+        remove(&path(dir, attachment))
+    }
+
+    /// Removes the files of this network's attachments that are not valid. The reference's do not say whose they
+    /// are, and are left alone.
+    ///
+    /// # Errors
+    /// Code 5 when one cannot be removed.
+    pub fn collect(dir: &Path, network: &str, valid: &[Attachment]) -> Result<()> {
+        let files = match fs::read_dir(dir) {
+            Ok(files) => files,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(failed("read", dir, &error)),
+        };
+        let mut failures = Failures::default();
+        for file in files.flatten() {
+            let backup = fs::read(file.path())
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+            let is_valid = |backup: &Self| {
+                valid.iter().any(|attachment| {
+                    attachment.container_id == backup.container_id
+                        && attachment.ifname == backup.ifname
+                })
+            };
+            if backup.is_some_and(|backup| backup.network == network && !is_valid(&backup)) {
+                failures.note(remove(&file.path()));
+            }
+        }
+        failures.into_result()
+    }
+}
+
+fn path(dir: &Path, attachment: &Attachment) -> PathBuf {
+    let Attachment {
+        container_id,
+        ifname,
+    } = attachment;
+    dir.join(format!("{container_id}_{ifname}.json"))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !is_gone(&error) => Err(failed("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(
+        Code::Io,
+        format!("cannot {verb} {}: {error}", path.display()),
+    )
+}

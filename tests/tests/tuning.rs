@@ -1,0 +1,374 @@
+//! `tuning`: each setting reaches the kernel, both ends of the link where it has to, and goes back on DEL.
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use lab::chain::{Attached, Chain};
+use lab::inspect::{ip_one, sh};
+use lab::probe::{TcpEcho, exchange};
+use lab::{Case, Need, Result, conf, with_prev};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let needs = [Need::HeddleCni, Need::Program("ip"), Need::Program("nft")];
+    let case = |name, body| Case::new(name, body).needs(needs);
+    lab::main([
+        case(
+            "settings_reach_the_kernel_and_go_back",
+            settings_reach_the_kernel_and_go_back,
+        ),
+        case("both_ends_have_the_mtu", both_ends_have_the_mtu),
+        case("the_strongest_source_wins", the_strongest_source_wins),
+        case("sysctls_are_those_of_the_pod", sysctls_are_those_of_the_pod),
+        case(
+            "only_allowed_sysctls_are_changed",
+            only_allowed_sysctls_are_changed,
+        ),
+        case("bad_configurations", bad_configurations),
+        case("check_sees_what_has_changed", check_sees_what_has_changed),
+        case(
+            "gc_removes_the_stale_and_nothing_else",
+            gc_removes_the_stale_and_nothing_else,
+        ),
+        case(
+            "a_backup_of_the_reference_is_put_back",
+            a_backup_of_the_reference_is_put_back,
+        ),
+        case("del_in_every_condition", del_in_every_condition),
+        case("add_with_each_call_failing", add_with_each_call_failing)
+            .needs([Need::Program("strace")]),
+    ])
+}
+
+fn tuning(changes: Value) -> Value {
+    conf::with(
+        json!({"cniVersion": "1.1.0", "name": "lab", "type": "tuning"}),
+        changes,
+    )
+}
+
+fn everything() -> Value {
+    tuning(json!({
+        "sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1", "net.ipv4.ip_local_port_range": "20000 30000"},
+        "mac": "02:00:00:00:00:77", "mtu": 1300, "promisc": true, "allmulti": true, "txQLen": 77,
+    }))
+}
+
+fn sysctl(pod: &Attached, key: &str) -> Result<String> {
+    let path = format!("/proc/sys/net/{key}");
+    Ok(pod.pod.run(|| fs::read_to_string(path))?.trim().to_owned())
+}
+
+fn settings_reach_the_kernel_and_go_back() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let show = || ip_one(pod.pod.space(), "link show dev eth0");
+    let before = show()?;
+    let conf = everything();
+    let printed = chain.add(&conf, &pod)?;
+    let mut expected = pod.result.clone();
+    expected["interfaces"][2]["mac"] = "02:00:00:00:00:77".into();
+    for index in [1, 2] {
+        expected["interfaces"][index]["mtu"] = 1300.into();
+    }
+    assert_eq!(printed, expected, "nothing else of the result is changed");
+    let shown = show()?;
+    assert_eq!(
+        (&shown["address"], &shown["mtu"], &shown["txqlen"]),
+        (&json!("02:00:00:00:00:77"), &json!(1300), &json!(77))
+    );
+    for flag in ["PROMISC", "ALLMULTI"] {
+        ensure!(shown["flags"].to_string().contains(flag), "{flag}: {shown}");
+    }
+    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "1");
+    assert_eq!(sysctl(&pod, "ipv4/ip_local_port_range")?, "20000\t30000");
+    chain.check(&conf, &pod)?;
+    chain.check_bridge(&pod, &printed)?;
+    // However often ADD comes, what was there at first is put back.
+    chain.add(&conf, &pod)?;
+    chain.add(&tuning(json!({"mtu": 1200})), &pod)?;
+    chain.del(&tuning(json!({})), &pod)?;
+    assert_eq!(show()?, before);
+    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "0");
+    Ok(())
+}
+
+fn both_ends_have_the_mtu() -> Result {
+    let chain = Chain::new()?;
+    let (pod, other) = (chain.attach("pod")?, chain.attach("other")?);
+    let conf = tuning(json!({"mtu": 1300}));
+    chain.add(&conf, &pod)?;
+    let host_end = || {
+        ip_one(
+            chain.node.space(),
+            &format!("link show dev {}", pod.host_link()?),
+        )
+    };
+    assert_eq!(host_end()?["mtu"], 1300);
+    assert_eq!(
+        ip_one(chain.node.space(), "link show dev cbr0")?["mtu"],
+        1500,
+        "the other pods' MTU"
+    );
+    let server = TcpEcho::start(pod.pod.space(), (pod.address(0)?, 80).into())?;
+    exchange(other.pod.space(), server.address(), &[1; 200_000])?;
+    chain.check(&conf, &pod)?;
+    chain.del(&conf, &pod)?;
+    assert_eq!(host_end()?["mtu"], 1500);
+    Ok(())
+}
+
+fn the_strongest_source_wins() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let mac = |digit: u8| format!("02:00:00:00:00:0{digit}");
+    let sources = [
+        json!({"mac": mac(1)}),
+        json!({}),
+        json!({"runtimeConfig": {"mac": mac(3)}}),
+        json!({"args": {"cni": {"mac": mac(4), "mtu": 1234, "sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1"}}}}),
+    ];
+    let mut conf = tuning(json!({}));
+    for (index, source) in sources.into_iter().enumerate() {
+        conf = conf::with(conf, source);
+        let mut call = chain
+            .plugins
+            .call("ADD", &with_prev(&conf, &pod.result))
+            .pod(&pod.pod);
+        if index > 0 {
+            call = call.args(&format!("IgnoreUnknown=1;K8S_POD_NAME=x;MAC={}", mac(2)));
+        }
+        let result = call.send()?.result()?;
+        assert_eq!(
+            result["interfaces"][2]["mac"],
+            mac(u8::try_from(index)? + 1),
+            "{conf}"
+        );
+    }
+    assert_eq!(ip_one(pod.pod.space(), "link show dev eth0")?["mtu"], 1234);
+    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "1");
+    chain.del(&conf, &pod)
+}
+
+fn sysctls_are_those_of_the_pod() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let host = || {
+        chain
+            .node
+            .run(|| fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies"))
+    };
+    let (before, conf) = (
+        host()?,
+        tuning(json!({"sysctl": {"net.ipv4.tcp_syncookies": "0"}})),
+    );
+    chain.add(&conf, &pod)?;
+    assert_eq!(sysctl(&pod, "ipv4/tcp_syncookies")?, "0");
+    assert_eq!(host()?, before, "the host's own is left alone");
+    chain.del(&conf, &pod)?;
+    assert_eq!(sysctl(&pod, "ipv4/tcp_syncookies")?, "1");
+    Ok(())
+}
+
+fn only_allowed_sysctls_are_changed() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let list = |text: &str| {
+        chain.node.run(|| -> Result {
+            fs::create_dir_all("/etc/cni/tuning")?;
+            Ok(fs::write("/etc/cni/tuning/allowlist.conf", text)?)
+        })
+    };
+    let conf = tuning(json!({"sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1"}}));
+    list("^net\\.core\\..*$\n\n")?;
+    let (code, message) = chain.refused(&conf, &pod)?;
+    for part in [
+        "net.ipv4.conf.IFNAME.proxy_arp",
+        "/etc/cni/tuning/allowlist.conf",
+    ] {
+        ensure!(code == 7 && message.contains(part), "{code}: {message}");
+    }
+    ensure!(!chain.plugins.status(&conf)?.is_success());
+    list("[")?;
+    let (_, message) = chain.refused(&conf, &pod)?;
+    ensure!(message.contains("regular expression"), "{message}");
+    list("^net\\.core\\..*$\n  ^net.ipv4.conf.IFNAME.[a-z_]*$  \n")?;
+    chain.add(&conf, &pod)?;
+    chain.plugins.status(&conf)?.done()?;
+    chain.del(&conf, &pod)
+}
+
+fn bad_configurations() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    for (changes, part) in [
+        (json!({"sysctl": {"kernel.panic": "1"}}), "kernel.panic"),
+        (json!({"sysctl": {"net/../kernel/panic": "1"}}), "below net"),
+        (
+            json!({"sysctl": {"net.ipv4.nothing": "1"}}),
+            "net.ipv4.nothing",
+        ),
+        (
+            json!({"sysctl": {"net.ipv4.ip_forward": 1}}),
+            "sysctl.net.ipv4.ip_forward",
+        ),
+        (json!({"mac": "nonsense"}), "nonsense"),
+        (json!({"mac": "01:00:00:00:00:01"}), "01:00:00:00:00:01"),
+        (json!({"mtu": -1}), "mtu"),
+        (json!({"txQLen": "x"}), "txQLen"),
+    ] {
+        let (code, message) = chain.refused(&tuning(changes), &pod)?;
+        ensure!(
+            code == 7 && message.contains(part),
+            "{code}: {message} lacks {part:?}"
+        );
+    }
+    // What the kernel refuses half-way is taken back.
+    let dirs = ["/run/cni"];
+    let before = chain.snapshot()?.without(&dirs);
+    let conf = tuning(json!({"sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1"}, "mtu": 10}));
+    let reply = chain
+        .plugins
+        .add(&with_prev(&conf, &pod.result), &pod.pod)?;
+    let (_, message) = reply.failure()?;
+    ensure!(message.contains("MTU"), "{message}");
+    chain.snapshot()?.without(&dirs).same_as(&before)?;
+    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "0");
+    let (code, message) = chain.plugins.add(&everything(), &pod.pod)?.failure()?;
+    ensure!(
+        code == 7 && message.contains("chained"),
+        "{code}: {message}"
+    );
+    // Nothing wanted: nothing done, without a namespace as well.
+    let nothing = with_prev(&tuning(json!({})), &pod.result);
+    assert_eq!(chain.plugins.add(&nothing, &pod.pod)?.result()?, pod.result);
+    Ok(())
+}
+
+fn check_sees_what_has_changed() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let conf = everything();
+    chain.add(&conf, &pod)?;
+    let host_end = format!("ip link set {} mtu 1400", pod.host_link()?);
+    for (place, damage, part) in [
+        (
+            pod.pod.space(),
+            "ip link set eth0 address 02:00:00:00:00:78",
+            "MAC",
+        ),
+        (pod.pod.space(), "ip link set eth0 mtu 1299", "MTU"),
+        (chain.node.space(), &host_end, "host's end"),
+        (
+            pod.pod.space(),
+            "ip link set eth0 promisc off",
+            "promiscuous",
+        ),
+        (
+            pod.pod.space(),
+            "ip link set eth0 allmulticast off",
+            "allmulticast",
+        ),
+        (
+            pod.pod.space(),
+            "ip link set eth0 txqueuelen 5",
+            "queue length",
+        ),
+        (
+            pod.pod.space(),
+            "echo 0 > /proc/sys/net/ipv4/conf/eth0/proxy_arp",
+            "proxy_arp",
+        ),
+    ] {
+        chain
+            .check(&conf, &pod)
+            .with_context(|| damage.to_owned())?;
+        sh(place, damage)?;
+        let message = chain
+            .complaint(&conf, &pod)
+            .with_context(|| damage.to_owned())?;
+        ensure!(message.contains(part), "{damage}: {message}");
+        chain.add(&conf, &pod)?;
+    }
+    // Somebody who listens makes no difference.
+    chain.del(&conf, &pod)
+}
+
+fn gc_removes_the_stale_and_nothing_else() -> Result {
+    let chain = Chain::new()?;
+    let (live, stale, other) = (
+        chain.attach("live")?,
+        chain.attach("stale")?,
+        chain.attach("other")?,
+    );
+    let conf = tuning(json!({"mtu": 1300}));
+    chain.add(&conf, &live)?;
+    chain.add(&tuning(json!({"mtu": 1300, "name": "other"})), &other)?;
+    let files = || -> Result<Vec<String>> {
+        let listed = chain.node.run(|| fs::read_dir("/run/cni/tuning"))?;
+        let mut names: Vec<_> = listed
+            .map(|file| Ok(file?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        names.sort();
+        Ok(names)
+    };
+    chain.add(&conf, &stale)?;
+    chain
+        .node
+        .run(|| fs::write("/run/cni/tuning/theirs_eth0.json", "{\"mtu\":1500}"))?;
+    chain.plugins.call("GC", &conf).send()?.done()?;
+    assert_eq!(files()?.len(), 4);
+    for _ in 0..2 {
+        chain.plugins.gc(&conf, &[("live", "eth0")])?.done()?;
+        assert_eq!(
+            files()?,
+            ["live_eth0.json", "other_eth0.json", "theirs_eth0.json"]
+        );
+    }
+    Ok(())
+}
+
+/// A node that changes over with pods running.
+fn a_backup_of_the_reference_is_put_back() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let before = ip_one(pod.pod.space(), "link show dev eth0")?;
+    sh(
+        pod.pod.space(),
+        "ip link set eth0 mtu 1300 address 02:00:00:00:00:77 allmulticast on",
+    )?;
+    let backup = json!({"mac": before["address"], "promisc": false, "mtu": 1500, "allmulti": false, "txQLen": 1000});
+    chain.node.run(|| -> Result {
+        fs::create_dir_all("/run/cni/tuning")?;
+        Ok(fs::write(
+            "/run/cni/tuning/pod_eth0.json",
+            backup.to_string(),
+        )?)
+    })?;
+    chain.del(&tuning(json!({})), &pod)?;
+    assert_eq!(ip_one(pod.pod.space(), "link show dev eth0")?, before);
+    ensure!(
+        !chain
+            .node
+            .run(|| fs::exists("/run/cni/tuning/pod_eth0.json"))?
+    );
+    Ok(())
+}
+
+/// A chain on which tuning has been used before, so that its directory is there.
+fn warm() -> Result<Chain> {
+    let chain = Chain::new()?;
+    let pod = chain.attach("warm")?;
+    chain.add(&everything(), &pod)?;
+    chain.del(&everything(), &pod)?;
+    chain.detach(&pod)?;
+    Ok(chain)
+}
+
+fn del_in_every_condition() -> Result {
+    warm()?.del_in_every_condition(&everything())
+}
+
+fn add_with_each_call_failing() -> Result {
+    warm()?.add_with_each_call_failing(&everything())
+}
