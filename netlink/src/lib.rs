@@ -8,6 +8,7 @@
 //! transactions of their own: [`nft`].
 
 pub mod address;
+pub mod conntrack;
 mod error;
 mod fdb;
 mod handle;

@@ -30,6 +30,7 @@ pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_SETLINK: u16 = 19;
 
 const AF_INET: u16 = 2;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 /// `IFLA_INET_CONF`, include/uapi/linux/if_link.h.
 const IFLA_INET_CONF: u16 = 1;
@@ -108,11 +109,13 @@ pub fn set_mac(index: u32, mac: Mac) -> Request {
 /// Sets the alias, at most 255 bytes; the kernel passes one over in the message that makes a link. Equals
 /// `ip link set dev NAME alias TEXT`.
 pub fn set_alias(index: u32, alias: &str) -> Request {
-    set(
-        index,
-        LinkAttribute::IfAlias(alias.to_owned()),
-        "set the alias of",
-    )
+    set(index, alias_attribute(alias), "set the alias of")
+}
+
+/// Without the zero byte that the packet crate would put behind it: the kernel counts that one, so that 255 bytes
+/// would be one too many.
+fn alias_attribute(alias: &str) -> LinkAttribute {
+    LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, alias.as_bytes().to_vec()))
 }
 
 /// Lets a link announce its IPv4 addresses by gratuitous ARP when it comes up. Equals

@@ -27,9 +27,9 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterProtoFamily};
 
 pub use self::chain::{Chain, ChainInfo, Hook};
 pub use self::element::{Element, Value};
-pub use self::expr::Expr;
+pub use self::expr::{Expr, Service};
 pub use self::rule::RuleInfo;
-pub use self::set::{Key, Set, Type};
+pub use self::set::{DataMap, Key, Set, Type};
 pub use self::transaction::Transaction;
 use crate::error::{Error, Result};
 use crate::netns::Netns;

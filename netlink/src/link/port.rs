@@ -4,7 +4,7 @@ use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkInfo,
 };
 
-use super::{RTM_NEWLINK, by_name};
+use super::{RTM_NEWLINK, alias_attribute, by_name};
 use crate::request::Request;
 
 /// Settings to be made on a port; `None` leaves one as it is.
@@ -36,10 +36,7 @@ impl BridgePort<'_> {
         settings.extend(self.hairpin.map(InfoBridgePort::HairpinMode));
         settings.extend(self.isolated.map(InfoBridgePort::Isolated));
         let mut message = by_name(port);
-        message.attributes.extend(
-            self.alias
-                .map(|alias| LinkAttribute::IfAlias(alias.to_owned())),
-        );
+        message.attributes.extend(self.alias.map(alias_attribute));
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
             LinkInfo::PortData(InfoPortData::BridgePort(settings)),

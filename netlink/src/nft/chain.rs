@@ -45,6 +45,30 @@ impl Hook {
         priority: 100,
         kind: "nat",
     };
+    /// `type nat hook postrouting priority srcnat - 1`: before other programs' source NAT.
+    pub const EARLY_SNAT_POSTROUTING: Self = Self {
+        number: InetHookNumber::PostRouting,
+        priority: 99,
+        kind: "nat",
+    };
+    /// `type nat hook prerouting priority dstnat`.
+    pub const DNAT_PREROUTING: Self = Self {
+        number: InetHookNumber::PreRouting,
+        priority: -100,
+        kind: "nat",
+    };
+    /// `type nat hook output priority dstnat`: what the host itself sends.
+    pub const DNAT_OUTPUT: Self = Self {
+        number: InetHookNumber::LocalOut,
+        priority: -100,
+        kind: "nat",
+    };
+    /// `type filter hook forward priority filter`.
+    pub const FORWARD: Self = Self {
+        number: InetHookNumber::Forward,
+        priority: 0,
+        kind: "filter",
+    };
     /// `type filter hook prerouting priority raw`: before connections are tracked.
     pub const RAW_PREROUTING: Self = Self {
         number: InetHookNumber::PreRouting,

@@ -1,5 +1,7 @@
 //! Elements of sets and maps.
 
+use std::net::IpAddr;
+
 use netlink_packet_core::Parseable;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
@@ -10,7 +12,7 @@ use super::{Attributes, GET_ELEMENT, Key, Table, body, comment, message, read_co
 use crate::error::{Error, Result};
 use crate::socket::Socket;
 
-/// An element of a verdict map.
+/// An element of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     /// Its key.
@@ -21,11 +23,13 @@ pub struct Element {
     pub comment: Option<String>,
 }
 
-/// The verdict of an element.
+/// What a key stands for in a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Go on in another chain, then behind the rule that looked this up.
     Jump(String),
+    /// An address and a port to send packets to.
+    Target(IpAddr, u16),
 }
 
 pub(super) fn attributes(table: Table, set: &str, elements: &[Element]) -> Vec<SetElementList> {
@@ -40,12 +44,19 @@ fn encode(element: &Element) -> ListAttribute<SetElementAttribute> {
     let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(
         element.key.0.clone(),
     ))];
-    attributes.extend(element.value.as_ref().map(|Value::Jump(chain)| {
-        SetElementAttribute::Data(DataAttribute::Verdict(vec![
+    let value = element.value.as_ref().map(|value| match value {
+        Value::Jump(chain) => DataAttribute::Verdict(vec![
             VerdictAttribute::Code(Verdict::Jump),
             VerdictAttribute::Chain(chain.clone()),
-        ]))
-    }));
+        ]),
+        Value::Target(address, port) => {
+            let mut bytes = Key::from(*address).0;
+            bytes.extend(port.to_be_bytes());
+            bytes.extend([0, 0]);
+            DataAttribute::Value(bytes)
+        }
+    });
+    attributes.extend(value.map(SetElementAttribute::Data));
     attributes.extend(
         element
             .comment
@@ -117,6 +128,7 @@ fn decode(element: ListAttribute<SetElementAttribute>) -> Option<Element> {
         match attribute {
             SetElementAttribute::Key(DataAttribute::Value(bytes)) => key = Some(Key(bytes)),
             SetElementAttribute::Data(DataAttribute::Verdict(verdict)) => value = jump(verdict),
+            SetElementAttribute::Data(DataAttribute::Value(bytes)) => value = target(bytes),
             SetElementAttribute::UserData(bytes) => comment = read_comment(&bytes),
             _ => {}
         }
@@ -126,6 +138,16 @@ fn decode(element: ListAttribute<SetElementAttribute>) -> Option<Element> {
         value,
         comment,
     })
+}
+
+/// An address and a port, each in whole registers of four bytes.
+fn target(mut bytes: Vec<u8>) -> Option<Value> {
+    let port = bytes.split_off(bytes.len().checked_sub(4)?);
+    let address = Key(bytes).address()?;
+    Some(Value::Target(
+        address,
+        u16::from_be_bytes([port[0], port[1]]),
+    ))
 }
 
 fn jump(verdict: Vec<VerdictAttribute>) -> Option<Value> {

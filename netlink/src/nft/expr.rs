@@ -1,5 +1,8 @@
 //! What a rule looks at and what it does, as the `nft` program would write it.
 
+mod service;
+mod state;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -9,6 +12,7 @@ use netlink_packet_netfilter::nftables::{
     Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
+pub use self::service::Service;
 use super::Key;
 use crate::mac::Mac;
 use crate::request::emit;
@@ -43,12 +47,12 @@ impl Expr {
 
     /// `ip saddr NETWORK` or `ip6 saddr NETWORK`.
     pub fn source_in(network: IpNetwork) -> Self {
-        Self::within(Field::Source, network)
+        Self::within(Field::Source, network, true)
     }
 
     /// `ip daddr NETWORK` or `ip6 daddr NETWORK`.
     pub fn destination_in(network: IpNetwork) -> Self {
-        Self::within(Field::Destination, network)
+        Self::within(Field::Destination, network, true)
     }
 
     /// `ether saddr MAC`.
@@ -138,6 +142,13 @@ impl Expr {
         ])])
     }
 
+    /// `accept`.
+    pub fn accept() -> Self {
+        /// `NF_ACCEPT`.
+        const ACCEPT: u32 = 1;
+        verdict(Verdict::Other(ACCEPT))
+    }
+
     /// `return`.
     pub fn return_() -> Self {
         verdict(Verdict::Return)
@@ -152,7 +163,7 @@ impl Expr {
         self.0
     }
 
-    fn within(field: Field, network: IpNetwork) -> Self {
+    fn within(field: Field, network: IpNetwork, inside: bool) -> Self {
         let address = bytes(network.network());
         let length = u32::try_from(address.len()).unwrap_or_default();
         let offset = match (network, field) {
@@ -164,7 +175,7 @@ impl Expr {
         Self::family(network.is_ipv6()).then(Self(vec![
             payload(NETWORK_HEADER, offset, length),
             mask(bytes(network.mask())),
-            compare(address),
+            compared(address, inside),
         ]))
     }
 
@@ -218,9 +229,19 @@ fn mask(mask: Vec<u8>) -> Step {
 }
 
 fn compare(value: Vec<u8>) -> Step {
+    compared(value, true)
+}
+
+/// Whether what was loaded is, or is not, `value`.
+fn compared(value: Vec<u8>, equal: bool) -> Step {
+    let operator = if equal {
+        Operator::Equal
+    } else {
+        Operator::NotEqual
+    };
     Expressions::Cmp(vec![
         Cmp::SourceRegister(Register::Reg1),
-        Cmp::Op(Operator::Equal),
+        Cmp::Op(operator),
         Cmp::Data(DataAttribute::Value(value)),
     ])
     .into()

@@ -18,6 +18,16 @@ pub enum Type {
     Ipv6Address,
     /// `ifname`.
     InterfaceName,
+    /// `inet_proto . inet_service`.
+    Service,
+    /// `ipv4_addr . inet_proto . inet_service`.
+    Ipv4Service,
+    /// `ipv6_addr . inet_proto . inet_service`.
+    Ipv6Service,
+    /// `ipv4_addr . inet_service`.
+    Ipv4Target,
+    /// `ipv6_addr . inet_service`.
+    Ipv6Target,
 }
 
 /// A set to be made, plain or a verdict map.
@@ -31,16 +41,35 @@ pub struct Set<'a> {
     pub verdicts: bool,
 }
 
+/// A map to be made, of data and not of verdicts.
+#[derive(Debug)]
+pub struct DataMap<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What its keys are.
+    pub key: Type,
+    /// What its values are.
+    pub value: Type,
+}
+
 /// The key of one element, as the kernel compares it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub(super) Vec<u8>);
 
 impl Type {
+    /// A concatenation's number is those of its parts, six bits each.
     fn number(self) -> u32 {
+        /// `inet_proto . inet_service`.
+        const SERVICE: u32 = (12 << 6) | 13;
         match self {
             Self::Ipv4Address => 7,
             Self::Ipv6Address => 8,
             Self::InterfaceName => 41,
+            Self::Service => SERVICE,
+            Self::Ipv4Service => (7 << 12) | SERVICE,
+            Self::Ipv6Service => (8 << 12) | SERVICE,
+            Self::Ipv4Target => (7 << 6) | 13,
+            Self::Ipv6Target => (8 << 6) | 13,
         }
     }
 
@@ -49,7 +78,7 @@ impl Type {
     fn byte_order(self) -> Vec<u8> {
         let order: u32 = match self {
             Self::InterfaceName => 1,
-            Self::Ipv4Address | Self::Ipv6Address => 2,
+            _ => 2,
         };
         let mut bytes = vec![0, 4];
         bytes.extend(order.to_ne_bytes());
@@ -60,6 +89,10 @@ impl Type {
         match self {
             Self::Ipv4Address => 4,
             Self::Ipv6Address | Self::InterfaceName => 16,
+            Self::Service | Self::Ipv4Target => 8,
+            Self::Ipv4Service => 12,
+            Self::Ipv6Target => 20,
+            Self::Ipv6Service => 24,
         }
     }
 }
@@ -83,6 +116,21 @@ impl Set<'_> {
     }
 }
 
+impl DataMap<'_> {
+    pub(super) fn attributes(&self, table: Table, id: u32) -> Vec<SetAttribute> {
+        let keys = Set {
+            name: self.name,
+            key: self.key,
+            verdicts: false,
+        };
+        let mut attributes = keys.attributes(table, id);
+        attributes.push(SetAttribute::Flags(SetFlags::Map));
+        attributes.push(SetAttribute::DataType(self.value.number()));
+        attributes.push(SetAttribute::DataLen(self.value.length()));
+        attributes
+    }
+}
+
 impl From<IpAddr> for Key {
     fn from(address: IpAddr) -> Self {
         match address {
@@ -98,6 +146,39 @@ impl Key {
         let v4 = <[u8; 4]>::try_from(self.0.as_slice()).map(IpAddr::from);
         v4.or_else(|_| <[u8; 16]>::try_from(self.0.as_slice()).map(IpAddr::from))
             .ok()
+    }
+
+    /// A protocol (`IPPROTO_…`) and a port.
+    pub fn service(protocol: u8, port: u16) -> Self {
+        let [high, low] = port.to_be_bytes();
+        Self(vec![protocol, 0, 0, 0, high, low, 0, 0])
+    }
+
+    /// An address, a protocol and a port.
+    pub fn service_at(address: IpAddr, protocol: u8, port: u16) -> Self {
+        let mut key = Self::from(address);
+        key.0.extend(Self::service(protocol, port).0);
+        key
+    }
+
+    /// The address, if it is keyed by one, the protocol and the port of a service.
+    pub fn as_service(&self) -> Option<(Option<IpAddr>, u8, u16)> {
+        let (address, service) = self.0.split_at_checked(self.0.len().checked_sub(8)?)?;
+        let address = match address {
+            [] => None,
+            bytes => Some(Self(bytes.to_vec()).address()?),
+        };
+        let [protocol, _, _, _, high, low, _, _] = *service else {
+            return None;
+        };
+        Some((address, protocol, u16::from_be_bytes([high, low])))
+    }
+
+    /// The interface's name that the key is, where it has the length of one.
+    pub fn as_interface(&self) -> Option<String> {
+        let bytes = <&[u8; 16]>::try_from(self.0.as_slice()).ok()?;
+        let name = std::str::from_utf8(bytes).ok()?;
+        Some(name.trim_end_matches('\0').to_owned())
     }
 
     /// An interface's name, filled up with zeros to `IFNAMSIZ`.

@@ -3,12 +3,15 @@
 use netlink_packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Nla,
 };
-use netlink_packet_netfilter::nftables::{ChainAttribute, RuleAttribute, TableAttribute};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, RuleAttribute, SetAttribute, TableAttribute,
+};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterProtoFamily};
 use nix::errno::Errno;
 
 use super::{
-    Attributes, Chain, Element, Expr, SUBSYSTEM, Set, Table, chain, comment, element, message,
+    Attributes, Chain, DataMap, Element, Expr, SUBSYSTEM, Set, Table, chain, comment, element,
+    message,
 };
 use crate::error::{Error, Result};
 use crate::request::emit;
@@ -25,6 +28,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const NEW_SET: u16 = SUBSYSTEM | 9;
+const DELETE_SET: u16 = SUBSYSTEM | 11;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
 
@@ -135,13 +139,24 @@ impl Transaction {
     pub fn add_set(&mut self, set: &Set) {
         self.sets += 1;
         let attributes = set.attributes(self.table, self.sets);
-        self.push(
-            NEW_SET,
-            NLM_F_CREATE,
-            &attributes,
-            "create",
-            format!("nftables set {}", set.name),
-        );
+        self.push_set(NEW_SET, &attributes, "create", set.name);
+    }
+
+    /// Adds a map of data if it is not there. Equals `nft add map`.
+    pub fn add_map(&mut self, map: &DataMap) {
+        self.sets += 1;
+        let attributes = map.attributes(self.table, self.sets);
+        self.push_set(NEW_SET, &attributes, "create", map.name);
+    }
+
+    /// Deletes a set or map with its elements; refused (`EBUSY`) while a rule uses it. Equals
+    /// `nft delete set`, `nft delete map`.
+    pub fn delete_set(&mut self, name: &str) {
+        let attributes = [
+            SetAttribute::Table(self.table.name.to_owned()),
+            SetAttribute::Name(name.to_owned()),
+        ];
+        self.push_set(DELETE_SET, &attributes, "delete", name);
     }
 
     /// Adds elements to a set or map; refused (`EEXIST`) when one is there. Equals `nft create element`.
@@ -171,6 +186,12 @@ impl Transaction {
                 format!("elements in nftables set {set}"),
             );
         }
+    }
+
+    fn push_set(&mut self, kind: u16, attributes: &[impl Nla], verb: &'static str, name: &str) {
+        let flags = if kind == NEW_SET { NLM_F_CREATE } else { 0 };
+        let object = format!("nftables set {name}");
+        self.push(kind, flags, attributes, verb, object);
     }
 
     fn push(

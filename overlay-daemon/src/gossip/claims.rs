@@ -1,72 +1,20 @@
 //! An owner: gets a slot granted by a majority of the electors, keeps it, and knows when it may no longer use it.
 
-use std::collections::{BTreeMap, HashMap};
+mod contacts;
+mod order;
+mod state;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
 
-use super::records::name_hash;
 use super::wire::{ClaimRequest, Message};
-
-/// A slot that is owned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The slot.
-    pub slot: u32,
-    /// The attempt under which it was granted.
-    pub attempt: u64,
-}
-
-/// How it stands with this node's slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimState {
-    /// None yet.
-    Searching {
-        /// The slot that the electors are being asked for.
-        slot: Option<u32>,
-        /// How many slots have been tried in vain since the last one held.
-        tried: u32,
-    },
-    /// This node's, and it may hand out addresses.
-    Held {
-        /// The slot.
-        slot: u32,
-    },
-    /// This node's for all it knows, but it must not hand out addresses until a majority confirms it.
-    Fenced {
-        /// The slot.
-        slot: u32,
-        /// Since when, by the monotonic clock.
-        since: Duration,
-        /// Why.
-        why: Fence,
-    },
-    /// Every slot belongs to someone else; tried again now and then.
-    Exhausted,
-}
-
-/// Why a claim must not be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fence {
-    /// Too long without a majority of the electors.
-    #[error(
-        "no majority of the electors (`peers`) has been reached for half the quarantine; check that they run"
-    )]
-    NoMajority,
-    /// Restarted after too long, or with a clock that went backwards.
-    #[error(
-        "restarted without knowing that the claim is recent; a majority of the electors (`peers`) must confirm it"
-    )]
-    Restarted,
-    /// Restarted with other electors.
-    #[error(
-        "`peers` has changed since the last start; a majority of the electors must confirm the claim"
-    )]
-    ElectorsChanged,
-}
+use contacts::Contacts;
+use order::Order;
+pub use state::{Claim, ClaimState, Fence};
 
 /// What an owner is and whom it asks.
 #[derive(Clone, Debug)]
@@ -109,14 +57,6 @@ enum Phase {
     Held(Claim),
 }
 
-/// The newest answer of one elector to the current attempt.
-#[derive(Clone, Debug)]
-struct Contact {
-    elector: String,
-    sent: Duration,
-    granted: bool,
-}
-
 /// Who has which slot, by the records, and whether that node is there.
 pub type Taken = BTreeMap<u32, bool>;
 
@@ -130,7 +70,7 @@ pub struct Owner {
     rng: SmallRng,
     last_attempt: u64,
     phase: Phase,
-    contacts: HashMap<SocketAddr, Contact>,
+    contacts: Contacts,
     /// From when on the inherited confirmation no longer counts.
     inherited_until: Option<Duration>,
     /// When that confirmation was, in µs before (negative) the start of this process.
@@ -163,7 +103,7 @@ impl Owner {
                 until: soon,
                 exhausted: false,
             },
-            contacts: HashMap::new(),
+            contacts: Contacts::default(),
             inherited_until: None,
             inherited_at: None,
             fence: Fence::NoMajority,
@@ -313,20 +253,7 @@ impl Owner {
         if !ours || !current || !setup.electors.contains(&of.elector) {
             return Sends::new();
         }
-        if self
-            .contacts
-            .get(&of.elector)
-            .is_none_or(|contact| contact.sent <= sent)
-        {
-            self.contacts.insert(
-                of.elector,
-                Contact {
-                    elector: from.to_owned(),
-                    sent,
-                    granted,
-                },
-            );
-        }
+        self.contacts.answered(of.elector, from, sent, granted);
         self.decide(now)
     }
 
@@ -338,11 +265,7 @@ impl Owner {
 
     fn decide(&mut self, now: Duration) -> Sends {
         let electors = self.setup.electors.len();
-        let denials = self
-            .contacts
-            .values()
-            .filter(|contact| !contact.granted)
-            .count();
+        let denials = self.contacts.denials();
         let out_of_reach = denials > electors.saturating_sub(self.majority());
         let confirmed = self
             .majority_at()
@@ -408,7 +331,7 @@ impl Owner {
 
     fn give_up(&mut self, claim: Claim, now: Duration) -> Sends {
         // Had it any grant, somebody else may have had one too: not both at once again.
-        let split = self.contacts.values().any(|contact| contact.granted);
+        let split = self.contacts.any_granted();
         let pause = self.rng.random_range(if split { 50..1000 } else { 1..20 });
         self.phase = Phase::Waiting {
             until: now + Duration::from_millis(pause),
@@ -484,15 +407,7 @@ impl Owner {
 
     /// Since when a majority knows: the time at which the k-th newest granted claim was sent.
     fn majority_at(&self) -> Option<Duration> {
-        let mut newest: BTreeMap<&str, Duration> = BTreeMap::new();
-        // Two addresses of one elector are one elector.
-        for contact in self.contacts.values().filter(|contact| contact.granted) {
-            let sent = newest.entry(&contact.elector).or_default();
-            *sent = contact.sent.max(*sent);
-        }
-        let mut sent: Vec<Duration> = newest.into_values().collect();
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        sent.get(self.majority() - 1).copied()
+        self.contacts.confirmed_by(self.majority())
     }
 
     fn usable_until(&self) -> Option<Duration> {
@@ -523,30 +438,5 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A walk through all slots, begun and paced by a hash of the name.
-struct Order {
-    first: u64,
-    step: u64,
-    slots: u64,
-}
-
-impl Order {
-    fn new(name: &str, slots: u64) -> Option<Self> {
-        let hash = name_hash(name);
-        let first = (hash >> 32).checked_rem(slots)?;
-        let mut step = 1 + (hash & 0xffff_ffff) % slots;
-        while gcd(step, slots) != 1 {
-            step += 1;
-        }
-        Some(Self { first, step, slots })
-    }
-
-    fn slot(&self, position: u64) -> u32 {
-        // Both factors are below 2³³, and the result is below `slots`, a u32.
-        ((self.first + position * self.step) % self.slots) as u32
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,98 @@ impl Elector {
 fn is_owner(grant: &Grant, claim: &ClaimRequest) -> bool {
     grant.owner == claim.owner && grant.instance == claim.instance
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn claim(owner: &str, slot: u32, attempt: u64) -> ClaimRequest {
+        ClaimRequest {
+            owner: owner.into(),
+            instance: 1,
+            session: 1,
+            slot,
+            attempt,
+            sent: 0,
+            elector: ([10, 0, 0, 1], 1).into(),
+        }
+    }
+
+    fn elector(claims: &[ClaimRequest]) -> Elector {
+        let mut elector = Elector::new(Vec::new(), DAY, Duration::ZERO);
+        for one in claims {
+            assert_eq!(elector.claim(one, Duration::ZERO), Verdict::Granted);
+        }
+        elector
+    }
+
+    #[test]
+    fn a_slot_has_one_owner_until_the_quarantine_is_over() {
+        let mut elector = elector(&[claim("a", 1, 1)]);
+        assert_eq!(elector.claim(&claim("a", 1, 1), DAY), Verdict::Confirmed);
+        assert_eq!(elector.claim(&claim("b", 1, 1), 2 * DAY), Verdict::Denied);
+        let written: Vec<Grant> = elector.grants().cloned().collect();
+        let over = 2 * DAY + Duration::from_micros(1);
+        assert_eq!(elector.claim(&claim("b", 1, 1), over), Verdict::Granted);
+        assert_eq!(elector.claim(&claim("a", 1, 1), over), Verdict::Denied);
+        // After a restart nothing is known of the time before it.
+        let mut restarted = Elector::new(written, DAY, Duration::ZERO);
+        assert_eq!(restarted.claim(&claim("b", 1, 1), DAY), Verdict::Denied);
+    }
+
+    #[test]
+    fn what_comes_late_or_twice_does_no_harm() {
+        let mut elector = elector(&[claim("a", 1, 5)]);
+        assert!(!elector.release("a", 1, 1, 4));
+        assert!(!elector.release("b", 1, 1, 5));
+        assert!(!elector.release("a", 2, 1, 5));
+        assert_eq!(elector.claim(&claim("a", 2, 4), DAY), Verdict::Stale);
+        assert_eq!(elector.claim(&claim("a", 1, 4), DAY), Verdict::Stale);
+        let late = ClaimRequest {
+            session: 0,
+            ..claim("a", 1, 5)
+        };
+        assert_eq!(elector.claim(&late, DAY), Verdict::Stale);
+        assert_eq!(elector.claim(&claim("b", 1, 1), DAY), Verdict::Denied);
+        assert!(elector.release("a", 1, 1, 5));
+        assert_eq!(elector.claim(&claim("b", 1, 1), DAY), Verdict::Granted);
+    }
+
+    #[test]
+    fn a_newer_attempt_gives_up_the_older_slot() {
+        let mut elector = elector(&[claim("a", 1, 1), claim("a", 2, 2)]);
+        assert_eq!(elector.claim(&claim("b", 1, 1), DAY), Verdict::Granted);
+        assert_eq!(elector.grants().count(), 2);
+    }
+
+    #[test]
+    fn a_disk_of_the_same_name_is_another_owner() {
+        let mut elector = elector(&[claim("a", 1, 9)]);
+        let new = ClaimRequest {
+            instance: 2,
+            ..claim("a", 1, 1)
+        };
+        assert_eq!(elector.claim(&new, DAY), Verdict::Denied);
+        assert_eq!(
+            elector.claim(&ClaimRequest { slot: 2, ..new }, DAY),
+            Verdict::Granted
+        );
+        assert_eq!(elector.grants().count(), 2);
+    }
+
+    #[test]
+    fn forgetting_spares_later_sessions() {
+        let mut elector = elector(&[
+            claim("a", 1, 1),
+            ClaimRequest {
+                session: 7,
+                ..claim("b", 2, 1)
+            },
+        ]);
+        assert!(elector.forget("a", 1));
+        assert!(!elector.forget("b", 6));
+        assert!(elector.forget("b", 7));
+    }
+}

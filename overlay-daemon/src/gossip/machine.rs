@@ -1,33 +1,26 @@
 //! The machine without its seal: puts members, records, grants and claims together.
 
-use std::collections::{BTreeMap, VecDeque};
+mod company;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rand::rngs::{SmallRng, StdRng};
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
-use super::claims::{ClaimState, Fence, Inherited, Owner, Setup, Taken};
+use super::claims::{ClaimState, Inherited, Owner, Setup};
 use super::elector::{Elector, Verdict};
 use super::records::{Record, Records, name_hash};
 use super::swim::{Identity, Swim};
 use super::wire::Message;
 use super::{Input, Liveness, Member, Output, Settings, Stored, Time};
 use crate::Node;
+use view::{age, taken};
 
-/// Between two digests, and between two looks at who is there.
-const ROUND: Duration = Duration::from_secs(1);
 /// Between two rounds of rumours.
 const RUMOURS: Duration = Duration::from_millis(200);
-/// How many members a rumour goes to in a round.
-const FANOUT: u32 = 3;
-/// A change of the cache of records alone is written down no more often than this.
-const CACHE: Duration = Duration::from_secs(10);
-/// A node known from before the restart counts as down when it has not been heard of for so long.
-const REMEMBER: Duration = Duration::from_secs(10);
-/// The longest pause between two attempts to find company.
-const ALONE: Duration = Duration::from_secs(10);
-
 /// See the module.
 #[derive(Debug)]
 pub struct Machine {
@@ -42,6 +35,10 @@ pub struct Machine {
     owner: Owner,
     rng: SmallRng,
     members: BTreeMap<String, Member>,
+    /// The names of those whose entry in `members` is to be made anew.
+    touched: BTreeSet<String>,
+    /// SWIM's number for a node, and its name.
+    names: HashMap<u64, String>,
     next_round: Duration,
     next_rumours: Duration,
     next_company: Duration,
@@ -112,10 +109,14 @@ impl Machine {
             id: name_hash(&settings.name),
             addr: address,
         };
-        let remembered = stored
+        let remembered: BTreeMap<String, Record> = stored
             .known
             .into_iter()
             .map(|record| (record.node.name.clone(), record))
+            .collect();
+        let touched: BTreeSet<String> = BTreeMap::keys(&remembered)
+            .cloned()
+            .chain([settings.name.clone()])
             .collect();
         let mut machine = Self {
             instance: stored.instance,
@@ -128,7 +129,9 @@ impl Machine {
             owner,
             rng: SmallRng::from_rng(&mut rng),
             members: BTreeMap::new(),
-            next_round: now.monotonic + ROUND,
+            touched,
+            names: HashMap::new(),
+            next_round: now.monotonic + Duration::from_secs(1),
             next_rumours: now.monotonic,
             next_company: now.monotonic,
             lonely_tries: 0,
@@ -153,6 +156,11 @@ impl Machine {
         self.session
     }
 
+    /// What this node says of itself.
+    pub fn record(&self) -> &Record {
+        self.records.own()
+    }
+
     /// See [`super::Gossip::handle`]; datagrams are taken as unsealed, from a sender named by its record's address.
     pub fn handle(&mut self, input: Input, now: Time) -> Vec<Output> {
         match input {
@@ -160,7 +168,7 @@ impl Machine {
             Input::Tick => {}
             Input::SetEndpoints(endpoints) => self.set_endpoints(endpoints, now),
             Input::SetPodCidrs(cidrs) => {
-                self.changed |= self.records.change_own(|own| own.node.pod_cidrs = cidrs);
+                self.change_own(|own| own.node.pod_cidrs = cidrs);
             }
             Input::Forget(name) => self.forget(&name, now),
             Input::Leave => {
@@ -243,6 +251,13 @@ impl Machine {
                 Some(sends) => self.send_swim(sends),
                 None => self.garbage += 1,
             },
+            Message::Suspected {
+                identity,
+                incarnation,
+            } => {
+                let sends = self.swim.suspected(identity, incarnation, now.monotonic);
+                self.send_swim(sends);
+            }
             Message::Rumours(records) => {
                 for record in records {
                     let name = record.node.name.clone();
@@ -339,7 +354,7 @@ impl Machine {
         }
         let generation = self.swim.identity().generation;
         let slot = self.owner.claim().map(|claim| claim.slot);
-        self.changed |= self.records.change_own(|own| {
+        self.change_own(|own| {
             if own.slot != slot {
                 // The CIDRs were those of another slot; the driver will give the new ones.
                 own.node.pod_cidrs.clear();
@@ -349,165 +364,6 @@ impl Machine {
         let claim = self.owner.state(at);
         self.changed |= claim != self.claim;
         self.claim = claim;
-    }
-
-    /// Once a second: who is there, and one digest to one of them.
-    fn round(&mut self, now: Time) {
-        self.next_round = now.monotonic + ROUND.mul_f64(self.rng.random_range(0.9..1.1));
-        self.changed |= self.swim.refresh(now.monotonic);
-        if now.monotonic > REMEMBER && !self.remembered.is_empty() {
-            // Nobody speaks of them: they are down, but not forgotten.
-            for (_, record) in std::mem::take(&mut self.remembered) {
-                self.records.learn(record);
-            }
-            self.changed = true;
-        }
-        let active = self.swim.active();
-        if !active.is_empty() {
-            let to = active[self.rng.random_range(0..active.len())];
-            self.send(to, &self.records.digest());
-        }
-    }
-
-    fn rumours(&mut self) {
-        if self.swim.active().is_empty() {
-            return;
-        }
-        let Some(news) = self.records.rumours(FANOUT) else {
-            return;
-        };
-        for _ in 0..FANOUT {
-            let active = self.swim.active();
-            let to = active[self.rng.random_range(0..active.len())];
-            self.send(to, &news);
-        }
-    }
-
-    /// Turns to electors that are not there, at once while alone, and now and then afterwards.
-    fn seek_company(&mut self, now: Time) {
-        let alone = self.swim.active().is_empty();
-        self.lonely_tries = if alone { self.lonely_tries + 1 } else { 0 };
-        let pause = if alone {
-            Duration::from_millis(500) * (1 << self.lonely_tries.min(5))
-        } else {
-            ALONE
-        };
-        self.next_company =
-            now.monotonic + pause.min(ALONE).mul_f64(self.rng.random_range(0.8..1.2));
-        let own = self.records.own().address;
-        let mut absent: Vec<SocketAddr> = self.settings.peers.clone();
-        absent.retain(|peer| *peer != own && !self.swim.active().contains(peer));
-        if alone {
-            // The electors may be away, or all of them have been replaced.
-            let known = self.records.others().chain(self.remembered.values());
-            let known: Vec<SocketAddr> = known
-                .filter(|known| !known.forgotten)
-                .map(|known| known.address)
-                .collect();
-            for _ in 0..known.len().min(2) {
-                absent.push(known[self.rng.random_range(0..known.len())]);
-            }
-        } else if !absent.is_empty() {
-            absent = vec![absent[self.rng.random_range(0..absent.len())]];
-        }
-        for peer in absent {
-            self.send(peer, &self.records.digest());
-            let known = self
-                .records
-                .others()
-                .find(|record| record.address == peer && !record.forgotten);
-            if let Some(id) = known.map(|record| name_hash(&record.node.name)) {
-                let sends = self.swim.announce(id, now.monotonic);
-                self.send_swim(sends);
-            }
-        }
-    }
-
-    /// Takes in a record; says whether it was news.
-    fn learn(&mut self, record: Record, down: bool, now: Time) -> bool {
-        if record.node.name == self.settings.name {
-            return self.learn_of_self(&record, now);
-        }
-        self.remembered.remove(&record.node.name);
-        let (name, forgotten, session) =
-            (record.node.name.clone(), record.forgotten, record.session);
-        let id = name_hash(&name);
-        let identity = Identity {
-            generation: record.generation,
-            id,
-            addr: record.address,
-        };
-        let absent = down || forgotten;
-        let news = self.records.learn(record);
-        if news {
-            self.changed = true;
-            self.cache_due.get_or_insert(now.monotonic + CACHE);
-            if forgotten && self.elector.forget(&name, session) {
-                self.store(now);
-            }
-            let sends = self.swim.learn(identity, absent, now.monotonic);
-            self.send_swim(sends);
-            self.swim_news(now);
-        }
-        news
-    }
-
-    /// The first member must be known at once, not with the next round.
-    fn swim_news(&mut self, now: Time) {
-        if self.swim.active().is_empty() {
-            self.changed |= self.swim.refresh(now.monotonic);
-        }
-    }
-
-    /// Others have a record of this node that this process did not make.
-    fn learn_of_self(&mut self, record: &Record, now: Time) -> bool {
-        if record.stamp() <= self.records.own().stamp() {
-            return false;
-        }
-        let mine = record.instance == self.instance;
-        if !mine && !record.forgotten {
-            self.changed |= self.same_name.replace(record.address) != Some(record.address);
-            return false;
-        }
-        // Forgotten while alive, or an older state of this disk was put back: begin anew.
-        let session = record.session + 1;
-        self.session = session;
-        self.owner.forgotten(session, now.monotonic);
-        self.records
-            .change_own(|own| (own.session, own.version) = (session, 0));
-        self.store(now);
-        false
-    }
-
-    fn forget(&mut self, name: &str, now: Time) {
-        let record = self.records.get(name).or_else(|| self.remembered.get(name));
-        if name == self.settings.name {
-            return;
-        }
-        if let Some(tombstone) = record.map(Record::tombstone)
-            && self.learn(tombstone, true, now)
-        {
-            self.records.spread(name.to_owned());
-        }
-    }
-
-    fn set_endpoints(&mut self, endpoints: Vec<IpAddr>, now: Time) {
-        let address = gossip_address(&endpoints, self.settings.listen_port);
-        self.settings.endpoints.clone_from(&endpoints);
-        let old = self.swim.identity();
-        if old.addr != address {
-            let new = Identity {
-                addr: address,
-                generation: old.generation + 1,
-                ..old
-            };
-            let sends = self.swim.change_identity(new, now.monotonic);
-            self.send_swim(sends);
-            self.next_company = now.monotonic;
-        }
-        self.changed |= self
-            .records
-            .change_own(|own| (own.node.endpoints, own.address) = (endpoints, address));
     }
 
     fn is_elector(&self) -> bool {
@@ -577,38 +433,17 @@ impl Machine {
     }
 
     fn finish(&mut self, now: Time) -> Vec<Output> {
+        self.changed |= !self.touched.is_empty();
+        for name in std::mem::take(&mut self.touched) {
+            match self.member(&name, now) {
+                Some(member) => self.members.insert(name, member),
+                None => self.members.remove(&name),
+            };
+        }
         if std::mem::take(&mut self.changed) {
-            self.members = self.list(now);
             self.outputs.push(Output::Changed);
         }
         std::mem::take(&mut self.outputs)
-    }
-
-    fn list(&self, now: Time) -> BTreeMap<String, Member> {
-        let member = |record: &Record, state, since| Member {
-            node: record.node.clone(),
-            state,
-            since,
-            slot: record.slot,
-            address: record.address,
-        };
-        let own = std::iter::once((self.records.own(), Some((Liveness::Alive, Duration::ZERO))));
-        let others = self.records.others().map(|record| {
-            let state = self.swim.state(name_hash(&record.node.name));
-            (
-                record,
-                Some(state.unwrap_or((Liveness::Down, now.monotonic))),
-            )
-        });
-        let remembered = self.remembered.values().map(|record| (record, None));
-        own.chain(others)
-            .chain(remembered)
-            .filter(|(record, _)| !record.forgotten)
-            .map(|(record, state)| {
-                let (state, since) = state.unwrap_or((Liveness::Suspect, Duration::ZERO));
-                (record.node.name.clone(), member(record, state, since))
-            })
-            .collect()
     }
 }
 
@@ -621,36 +456,4 @@ fn gossip_address(endpoints: &[IpAddr], port: u16) -> SocketAddr {
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         port,
     )
-}
-
-/// How long ago, by the wall clock, a majority of today's electors confirmed the claim.
-fn age(stored: &Stored, settings: &Settings, now: Time) -> Result<Duration, Fence> {
-    let (mut then, mut today) = (stored.electors.clone(), settings.peers.clone());
-    then.sort_unstable();
-    today.sort_unstable();
-    if then != today {
-        return Err(Fence::ElectorsChanged);
-    }
-    let confirmed = stored
-        .last_majority_wall
-        .map(Duration::from_millis)
-        .ok_or(Fence::Restarted)?;
-    now.wall.checked_sub(confirmed).ok_or(Fence::Restarted)
-}
-
-fn taken(records: &Records, remembered: &BTreeMap<String, Record>, swim: &Swim) -> Taken {
-    let mut taken = Taken::new();
-    for record in records
-        .others()
-        .chain(remembered.values())
-        .filter(|record| !record.forgotten)
-    {
-        if let Some(slot) = record.slot {
-            let alive = swim
-                .state(name_hash(&record.node.name))
-                .is_some_and(|(state, _)| state == Liveness::Alive);
-            *taken.entry(slot).or_default() |= alive;
-        }
-    }
-    taken
 }

@@ -59,6 +59,7 @@ pub struct Swim {
     stale: bool,
     states: HashMap<u64, (Identity, Liveness, Duration)>,
     active: Vec<SocketAddr>,
+    suspects: Vec<(Identity, u16)>,
 }
 
 impl std::fmt::Debug for Swim {
@@ -95,6 +96,7 @@ impl Swim {
             stale: false,
             states: HashMap::new(),
             active: Vec::new(),
+            suspects: Vec::new(),
         }
     }
 
@@ -169,39 +171,62 @@ impl Swim {
         self.drain(now)
     }
 
+    /// Another node suspects this process.
+    pub fn suspected(&mut self, identity: Identity, incarnation: u16, now: Duration) -> Sends {
+        if identity == self.identity() {
+            let member = foca::Member::new(identity, incarnation, State::Suspect);
+            let _ = self
+                .foca
+                .apply_many(std::iter::once(member), true, &mut self.runtime);
+        }
+        self.drain(now)
+    }
+
+    /// The processes that are suspected, with the incarnation in which they are, as of the last refresh.
+    pub fn suspects(&self) -> &[(Identity, u16)] {
+        &self.suspects
+    }
+
     /// Tells some members that this process ends.
     pub fn leave(&mut self, now: Duration) -> Sends {
         let _ = self.foca.leave_cluster(&mut self.runtime);
         self.drain(now)
     }
 
-    /// Looks up what foca holds of everybody; says whether anything has changed. Costs O(members), so it is
+    /// Looks up what foca holds of everybody; returns who has changed. Costs O(members), so it is
     /// done once a second at most, and when foca has news.
-    pub fn refresh(&mut self, now: Duration) -> bool {
+    pub fn refresh(&mut self, now: Duration) -> Vec<u64> {
         if !self.stale && self.foca.updates_backlog() == 0 {
-            return false;
+            return Vec::new();
         }
         self.stale = self.foca.updates_backlog() > 0;
         self.active.clear();
-        let mut changed = false;
+        self.suspects.clear();
+        let mut changed = Vec::new();
         for member in self.foca.iter_membership_state() {
             let state = match member.state() {
                 State::Alive => Liveness::Alive,
-                State::Suspect => Liveness::Suspect,
+                State::Suspect => {
+                    self.suspects.push((*member.id(), member.incarnation()));
+                    Liveness::Suspect
+                }
                 State::Down => Liveness::Down,
             };
             if state != Liveness::Down {
                 self.active.push(member.id().addr);
             }
-            let known = self.states.entry(member.id().id).or_insert_with(|| {
-                changed = true;
-                (*member.id(), state, now)
-            });
-            if known.1 != state {
-                (known.1, known.2, changed) = (state, now, true);
+            let known = self.states.get(&member.id().id);
+            let since = known
+                .filter(|(_, was, _)| *was == state)
+                .map(|(.., since)| *since);
+            if since.is_none() {
+                changed.push(member.id().id);
             }
-            known.0 = *member.id();
+            self.states
+                .insert(member.id().id, (*member.id(), state, since.unwrap_or(now)));
         }
+        // Foca tells a suspect only while the suspicion is news.
+        self.stale |= !self.suspects.is_empty();
         let members = u32::try_from(self.active.len() + 1)
             .unwrap_or(u32::MAX)
             .next_power_of_two();

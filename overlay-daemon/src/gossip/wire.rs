@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 use super::records::{BUCKETS, Record};
+use super::swim::Identity;
 
 /// Version of the protocol: of the seal and of what is in it. The first byte of every datagram.
 pub const VERSION: u8 = 1;
@@ -17,6 +18,13 @@ pub const PAYLOAD: usize = 1280 - 40 - 8 - super::seal::OVERHEAD - 100;
 pub enum Message {
     /// A message of SWIM, in foca's encoding.
     Swim(Vec<u8>),
+    /// To a process: you are suspected. It then contradicts, by raising its incarnation.
+    Suspected {
+        /// The process.
+        identity: Identity,
+        /// Its incarnation, as the sender knows it.
+        incarnation: u16,
+    },
     /// Records that have just changed, passed on by those that they are news to.
     Rumours(Vec<Record>),
     /// The hashes of all that the sender knows, and its own record.
