@@ -162,7 +162,9 @@ fn input(config: &Config, membership: &Membership) -> Input {
     };
     Input {
         own,
-        view: View::new(membership.nodes.iter().cloned()),
+        view: membership
+            .is_known
+            .then(|| View::new(membership.nodes.iter().cloned())),
     }
 }
 

@@ -35,8 +35,8 @@ const GAP: Duration = Duration::from_millis(50);
 pub struct Input {
     /// This node; its endpoints are not read, the kernel knows them better.
     pub own: Node,
-    /// Everyone.
-    pub view: View,
+    /// Everyone; none while that is not known, and nothing is touched until then.
+    pub view: Option<View>,
 }
 
 /// What came of it.
@@ -184,12 +184,14 @@ impl Worker {
         match Local::find(&mut self.route, &self.config) {
             Ok(local) => {
                 self.uplink = Some(local.index);
-                let desired = plan(&input.view, &input.own, &local, &self.config);
-                if let Err(why) = self.reconcile(&desired, &local, &mut problems) {
-                    problems.push(why.to_string());
+                if let Some(view) = &input.view {
+                    let desired = plan(view, &input.own, &local, &self.config);
+                    if let Err(why) = self.reconcile(&desired, &local, &mut problems) {
+                        problems.push(why.to_string());
+                    }
+                    problems.extend(system::prepare(&local));
+                    self.report.peers = desired.peers;
                 }
-                problems.extend(system::prepare(&local));
-                self.report.peers = desired.peers;
                 self.report.local = Some(local);
             }
             // What is there stays: it may be just what is needed when the uplink comes back.
@@ -239,11 +241,12 @@ impl Worker {
         if changes.is_empty() {
             return;
         }
-        match changes {
-            [few @ ..] if few.len() <= 8 => few
+        // A handful is news to a person, more is a figure.
+        match changes.len() {
+            ..=8 => changes
                 .iter()
                 .for_each(|change| tracing::info!(?change, "kernel")),
-            many => tracing::info!(changes = many.len(), "kernel"),
+            many => tracing::info!(changes = many, "kernel"),
         }
         let requests = changes
             .iter()

@@ -216,6 +216,7 @@ impl Driver {
     /// Says what the machine knows now, if it is something new.
     fn tell(&self, gossip: &Gossip) {
         let mut membership = Membership {
+            is_known: true,
             may_hand_out: gossip.may_hand_out(self.now()),
             ..Membership::default()
         };
