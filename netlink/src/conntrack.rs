@@ -71,7 +71,8 @@ impl Handle {
         let mut parts = vec![ProtoTuple::Protocol(Protocol::from(protocol))];
         parts.extend(port.map(ProtoTuple::DestinationPort));
         let wanted = ConntrackAttribute::CtaTupleOrig(vec![Tuple::Proto(parts)]);
-        let query = message(v6, &[wanted, filter(port.is_some())]);
+        let mut query = message(v6, &wanted);
+        query.extend(filter(port.is_some()));
         let found = self
             .0
             .dump(GET, &query, "connections", |_, payload| parse(payload))?;
@@ -93,7 +94,7 @@ impl Handle {
                 0,
                 &Bytes(message(
                     connection.original.source.is_ipv6(),
-                    &[ConntrackAttribute::CtaTupleOrig(tuple(connection))],
+                    &ConntrackAttribute::CtaTupleOrig(tuple(connection)),
                 )),
                 "delete",
                 format!("the connection of {}", connection.original.source),
@@ -108,7 +109,7 @@ impl Handle {
 }
 
 /// `CTA_FILTER`: that the protocol, and maybe the destination port, of the original direction must match.
-fn filter(by_port: bool) -> ConntrackAttribute {
+fn filter(by_port: bool) -> Vec<u8> {
     /// `CTA_FILTER`, `CTA_FILTER_ORIG_FLAGS`, `CTA_FILTER_REPLY_FLAGS`, nfnetlink_conntrack.h.
     const FILTER: u16 = 25;
     const ORIGINAL: u16 = 1;
@@ -119,7 +120,7 @@ fn filter(by_port: bool) -> ConntrackAttribute {
     let flags = PROTOCOL | if by_port { DESTINATION_PORT } else { 0 };
     let mut data = emit(&DefaultNla::new(ORIGINAL, flags.to_ne_bytes().to_vec()));
     data.extend(emit(&DefaultNla::new(REPLY, 0_u32.to_ne_bytes().to_vec())));
-    ConntrackAttribute::Other(DefaultNla::new(FILTER | NLA_F_NESTED, data))
+    emit(&DefaultNla::new(FILTER | NLA_F_NESTED, data))
 }
 
 fn tuple(connection: &Connection) -> Vec<Tuple> {
@@ -137,16 +138,14 @@ fn tuple(connection: &Connection) -> Vec<Tuple> {
     ]
 }
 
-fn message(v6: bool, attributes: &[ConntrackAttribute]) -> Vec<u8> {
+fn message(v6: bool, attribute: &ConntrackAttribute) -> Vec<u8> {
     let family = if v6 {
         NetfilterProtoFamily::IPv6
     } else {
         NetfilterProtoFamily::IPv4
     };
     let mut bytes = emit(&NetfilterHeader::new(family, 0, 0));
-    for attribute in attributes {
-        bytes.extend(emit(attribute));
-    }
+    bytes.extend(emit(attribute));
     bytes
 }
 

@@ -92,8 +92,8 @@ impl Handle {
         address::list(&mut self.0, index)
     }
 
-    /// The unicast routes of all tables but `local`, as far as `filter` lets them through. Equals
-    /// `ip route show table all`.
+    /// The unicast routes of all tables but `local`, as far as `filter` lets them through; one with
+    /// equal-cost paths comes once for each. Equals `ip route show table all`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -29,7 +29,12 @@ impl Netns {
             path: path.to_owned(),
             why,
         };
-        let file = File::open(path).map_err(|error| match error.kind() {
+        // A pipe would keep us waiting for somebody who writes to it.
+        let open = File::options()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(path);
+        let file = open.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => wrong("there is no such file"),
             io::ErrorKind::NotADirectory => wrong("a part of the path is not a directory"),
             _ => Error::io(format!("open {}", path.display()))(error),

@@ -1,27 +1,25 @@
 //! Routes.
 
+mod read;
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
     RouteProtocol, RouteScope, RouteType,
 };
 
-use crate::error::{Error, Result};
-use crate::request::{Request, emit};
-use crate::socket::Socket;
+pub(crate) use self::read::{list, lookup};
+use crate::request::Request;
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
 
 /// Main table (`RT_TABLE_MAIN`), which a route without a table goes to.
 pub const MAIN_TABLE: u32 = 254;
-/// The kernel's own table of local and broadcast addresses (`RT_TABLE_LOCAL`).
-const LOCAL_TABLE: u32 = 255;
 
 /// A unicast route, to be made or as the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,127 +200,6 @@ impl Route {
     }
 }
 
-pub(crate) fn list(socket: &mut Socket, filter: RouteFilter) -> Result<Vec<Route>> {
-    let mut message = RouteMessage::default();
-    message.header.protocol = filter
-        .protocol
-        .map_or(RouteProtocol::Unspec, RouteProtocol::from);
-    message
-        .attributes
-        .extend(filter.dev.map(RouteAttribute::Oif));
-    message
-        .attributes
-        .extend(filter.table.map(RouteAttribute::Table));
-    socket.dump(RTM_GETROUTE, &emit(&message), "routes", |_, payload| {
-        let found = parse(payload)?;
-        Ok(found.filter(|route| {
-            let table = route.table.unwrap_or(MAIN_TABLE);
-            filter.dev.is_none_or(|dev| route.dev == Some(dev))
-                && filter
-                    .protocol
-                    .is_none_or(|protocol| route.protocol == Some(protocol))
-                && filter
-                    .table
-                    .map_or(table != LOCAL_TABLE, |wanted| wanted == table)
-        }))
-    })
-}
-
-pub(crate) fn lookup(socket: &mut Socket, destination: IpAddr) -> Result<Option<RouteHop>> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(destination);
-    message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
-    message
-        .attributes
-        .push(RouteAttribute::Destination(route_address(destination)));
-    let hop = socket.get(
-        RTM_GETROUTE,
-        &emit(&message),
-        || format!("route to {destination}"),
-        |payload| {
-            let message = RouteMessage::parse(payload).map_err(Error::decode("a route"))?;
-            let local = message.header.kind == RouteType::Local;
-            let reachable = local || message.header.kind == RouteType::Unicast;
-            let (mut dev, mut gw, mut src) = (None, None, None);
-            for attribute in message.attributes {
-                match attribute {
-                    RouteAttribute::Oif(index) => dev = Some(index),
-                    RouteAttribute::Gateway(address) => gw = ip(&address),
-                    RouteAttribute::PrefSource(address) => src = ip(&address),
-                    _ => {}
-                }
-            }
-            Ok(dev.filter(|_| reachable).map(|dev| RouteHop {
-                dev,
-                gw,
-                src,
-                local,
-            }))
-        },
-    );
-    match hop {
-        Err(error) if error.errno().is_some_and(is_unreachable) => Ok(None),
-        hop => hop.map(Option::flatten),
-    }
-}
-
-fn is_unreachable(errno: nix::errno::Errno) -> bool {
-    use nix::errno::Errno;
-    matches!(
-        errno,
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL
-    )
-}
-
-/// A unicast route of IPv4 or IPv6; `None` for every other.
-fn parse(payload: &[u8]) -> Result<Option<Route>> {
-    let message = RouteMessage::parse(payload).map_err(Error::decode("a route"))?;
-    let header = message.header;
-    let any: IpAddr = match header.address_family {
-        AddressFamily::Inet => [0, 0, 0, 0].into(),
-        AddressFamily::Inet6 => [0_u16; 8].into(),
-        _ => return Ok(None),
-    };
-    if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
-        return Ok(None);
-    }
-    let Ok(dst) = IpNetwork::new(any, header.destination_prefix_length) else {
-        return Ok(None);
-    };
-    let mut route = Route {
-        table: Some(header.table.into()),
-        scope: Some(header.scope.into()),
-        protocol: Some(header.protocol.into()),
-        onlink: header.flags.contains(RouteFlags::Onlink),
-        ..Route::to(dst)
-    };
-    for attribute in message.attributes {
-        match attribute {
-            RouteAttribute::Destination(address) => {
-                let network = ip(&address).and_then(|ip| IpNetwork::new(ip, dst.prefix()).ok());
-                route.dst = network.unwrap_or(dst);
-            }
-            RouteAttribute::Gateway(address) => route.gw = ip(&address),
-            RouteAttribute::PrefSource(address) => route.src = ip(&address),
-            RouteAttribute::Oif(index) => route.dev = Some(index),
-            RouteAttribute::Table(table) => route.table = Some(table),
-            RouteAttribute::Priority(priority) => route.priority = Some(priority),
-            RouteAttribute::NhId(id) => route.nexthop_id = Some(id),
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    match metric {
-                        RouteMetric::Mtu(mtu) => route.mtu = Some(mtu),
-                        RouteMetric::Advmss(advmss) => route.advmss = Some(advmss),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(Some(route))
-}
-
 fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() {
         AddressFamily::Inet
@@ -335,13 +212,5 @@ fn route_address(ip: IpAddr) -> RouteAddress {
     match ip {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
         IpAddr::V6(v6) => RouteAddress::Inet6(v6),
-    }
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some((*v4).into()),
-        RouteAddress::Inet6(v6) => Some((*v6).into()),
-        _ => None,
     }
 }

@@ -8,6 +8,7 @@ use netlink_packet_core::{
     NlasIterator,
 };
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
 use crate::error::{Error, Result};
 use crate::request::Request;
@@ -242,12 +243,17 @@ impl Socket {
         Ok(self.sequence)
     }
 
-    /// Sends what has been put together by [`push`].
+    /// Sends what has been put together by [`push`]; the send buffer grows to what a large transaction needs.
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<()> {
+        let mut room = 0;
         loop {
             match self.socket.send(bytes, 0) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if too_long(&error) && room < bytes.len() => {
+                    room = bytes.len();
+                    let _ = setsockopt(&self.socket, SndBufForce, &room);
+                }
                 Err(error) => return Err(Error::io("send to the kernel by netlink")(error)),
             }
         }
@@ -358,6 +364,10 @@ fn explanation(message: &Incoming) -> Option<String> {
                 .trim_end_matches('\0')
                 .to_owned()
         })
+}
+
+fn too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EMSGSIZE as i32)
 }
 
 fn malformed(why: String) -> Error {

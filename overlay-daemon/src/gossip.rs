@@ -216,7 +216,8 @@ impl Gossip {
             }
             Err(refused) => {
                 refused.count(&mut self.counters);
-                Vec::new()
+                let outputs = self.machine.refused(from, &refused, now);
+                self.sealed(outputs)
             }
         }
     }
@@ -265,3 +266,6 @@ impl Gossip {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ const RULES: Rules = Rules {
         key: Type::InterfaceName,
         rule: Expr::input_interface_verdict,
     }],
+    prefix: "veth",
     rules_per_chain: 2,
 };
 

@@ -9,8 +9,10 @@ mod mac_spoof;
 mod masquerade;
 mod netns_lock;
 mod pod;
+mod portmap;
 mod rules;
 mod sandbox;
+mod shared_table;
 mod subnet;
 mod undo;
 
@@ -30,6 +32,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("bridge", &bridge::Bridge),
     ("host-local", &::ipam::HostLocal),
     ("loopback", &loopback::Loopback),
+    ("portmap", &portmap::Portmap),
     ("static", &::ipam::Static),
 ];
 

@@ -34,6 +34,7 @@ const RULES: Rules = Rules {
             rule: Expr::source_v6_verdict,
         },
     ],
+    prefix: "masq-",
     rules_per_chain: 3,
 };
 

@@ -9,6 +9,7 @@ use cni::{Attachment, Call, Code, Error, Result, identity};
 use netlink::nft::{Chain, Element, Expr, Handle, Hook, Key, Set, Table, Transaction, Type, Value};
 
 use crate::error::kernel;
+use crate::shared_table::Part;
 
 /// How often a transaction is made anew because somebody else's came in between.
 const ATTEMPTS: usize = 20;
@@ -24,6 +25,8 @@ pub struct Rules {
     pub hook: Hook,
     /// The maps that the base chain looks packets up in, in that order.
     pub maps: &'static [Map],
+    /// How the names of the chains begin that elements jump to.
+    pub prefix: &'static str,
     /// How many rules each chain has that elements jump to; one with no more uses than these is idle.
     pub rules_per_chain: u32,
 }
@@ -274,19 +277,24 @@ impl Rules {
         Ok(())
     }
 
-    /// Removes the chains that nothing jumps to, and the table with the last of them.
+    /// Removes the chains that nothing jumps to, and with the last of them all that is ours in the table.
     fn tidy(&self, nft: &mut Handle) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let generation = nft.generation().map_err(kernel)?;
             let chains = nft.chains(self.table).map_err(kernel)?;
+            let part = Part {
+                chains: &[self.base],
+                prefix: self.prefix,
+                sets: &self.maps.iter().map(|map| map.name).collect::<Vec<_>>(),
+            };
             let (idle, used): (Vec<_>, Vec<_>) = chains
                 .iter()
-                .filter(|chain| !chain.base)
+                .filter(|chain| !chain.base && part.has(chain))
                 .partition(|chain| chain.uses <= self.rules_per_chain);
             let mut transaction = Transaction::new(self.table);
             transaction.if_generation(generation);
-            if !chains.is_empty() && used.is_empty() {
-                transaction.delete_table();
+            if used.is_empty() {
+                part.delete(&mut transaction, &chains);
             } else {
                 idle.iter()
                     .for_each(|chain| transaction.delete_chain(&chain.name));

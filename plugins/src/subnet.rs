@@ -8,6 +8,8 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 pub const ANY_V4: IpNetwork = v4(Ipv4Addr::UNSPECIFIED, 0);
 /// Every IPv6 address, `::/0`.
 pub const ANY_V6: IpNetwork = v6(Ipv6Addr::UNSPECIFIED, 0);
+/// Addresses of the host itself, which no wire may carry (RFC 1122, section 3.2.1.3).
+pub const LOOPBACK_V4: IpNetwork = v4(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// IPv4 multicast (RFC 5771).
 pub const MULTICAST_V4: IpNetwork = v4(Ipv4Addr::new(224, 0, 0, 0), 4);
 /// IPv6 multicast (RFC 4291, section 2.7).

@@ -21,6 +21,7 @@
     clippy::unwrap_used
 )]
 
+pub mod chain;
 mod command;
 pub mod conf;
 mod daemon;

@@ -57,7 +57,7 @@ impl Hook {
         priority: -100,
         kind: "nat",
     };
-    /// `type nat hook output priority dstnat`: what the host itself sends.
+    /// `type nat hook output priority -100`, which is `dstnat`: what the host itself sends.
     pub const DNAT_OUTPUT: Self = Self {
         number: InetHookNumber::LocalOut,
         priority: -100,

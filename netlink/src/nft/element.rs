@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::Parseable;
+use netlink_packet_core::{NlasIterator, Parseable};
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, SetElementAttribute, SetElementList, SetElementMessage, Verdict,
-    VerdictAttribute,
+    DataAttribute, ListAttribute, SetElementAttribute, SetElementList, Verdict, VerdictAttribute,
 };
 
 use super::{Attributes, GET_ELEMENT, Key, Table, body, comment, message, read_comment};
@@ -106,17 +105,23 @@ pub(super) fn list(socket: &mut Socket, table: Table, set: &str) -> Result<Vec<E
     }
 }
 
+/// Walks the lists itself: the packet crate's `VecListAttribute` writes the whole list out for each element in it.
 fn parse(payload: &[u8]) -> Result<Vec<Element>> {
-    let message =
-        SetElementMessage::parse(body(payload)).map_err(Error::decode("a set's elements"))?;
-    let lists = message
-        .attributes
-        .into_iter()
-        .filter_map(|attribute| match attribute {
-            SetElementList::Elements(elements) => Some(elements),
-            _ => None,
-        });
-    Ok(lists.flatten().filter_map(decode).collect())
+    /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
+    const ELEMENTS: u16 = 3;
+    let malformed = || Error::decode("a set's elements");
+    let mut elements = Vec::new();
+    for list in NlasIterator::new(body(payload)) {
+        let list = list.map_err(malformed())?;
+        if list.kind() != ELEMENTS {
+            continue;
+        }
+        for element in NlasIterator::new(list.value()) {
+            let element = element.map_err(malformed())?;
+            elements.extend(decode(ListAttribute::parse(&element).map_err(malformed())?));
+        }
+    }
+    Ok(elements)
 }
 
 fn decode(element: ListAttribute<SetElementAttribute>) -> Option<Element> {

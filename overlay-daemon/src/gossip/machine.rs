@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::claims::{ClaimState, Inherited, Owner, Setup};
 use super::elector::{Elector, Verdict};
 use super::records::{Record, Records, name_hash};
+use super::seal::Refused;
 use super::swim::{Identity, Swim};
 use super::wire::Message;
 use super::{Input, Liveness, Member, Output, Settings, Stored, Time};
@@ -42,6 +43,7 @@ pub struct Machine {
     next_round: Duration,
     next_rumours: Duration,
     next_company: Duration,
+    next_contradiction: Duration,
     lonely_tries: u32,
     cache_due: Option<Duration>,
     claim: ClaimState,
@@ -134,6 +136,7 @@ impl Machine {
             next_round: now.monotonic + Duration::from_secs(1),
             next_rumours: now.monotonic,
             next_company: now.monotonic,
+            next_contradiction: now.monotonic,
             lonely_tries: 0,
             cache_due: None,
             left: false,
@@ -195,6 +198,31 @@ impl Machine {
             Err(_) => self.garbage += 1,
         }
         self.advance(now);
+        self.finish(now)
+    }
+
+    /// A datagram was genuine, but refused: two nodes may have one name. Tells the one that cannot know.
+    pub fn refused(&mut self, from: SocketAddr, refused: &Refused, now: Time) -> Vec<Output> {
+        match refused {
+            Refused::SameName => {
+                self.changed |= self.same_name.replace(from) != Some(from);
+            }
+            Refused::Ended(name) if self.next_contradiction <= now.monotonic => {
+                self.next_contradiction = now.monotonic + Duration::from_secs(1);
+                if let Some(record) = self.records.get(name) {
+                    let records = vec![(record.clone(), false)];
+                    self.send(
+                        from,
+                        &Message::Records {
+                            records,
+                            wanted: 0,
+                            more: false,
+                        },
+                    );
+                }
+            }
+            _ => {}
+        }
         self.finish(now)
     }
 

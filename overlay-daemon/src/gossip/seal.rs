@@ -48,14 +48,17 @@ impl fmt::Debug for Key {
 }
 
 /// Why a datagram was not opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Sealed with none of our keys, or altered on the way.
     #[error("sealed with a key that is not in `keys`, or altered on the way")]
     WrongKey,
-    /// Seen before, or from a session that has ended.
-    #[error("seen before, or of a session that has ended")]
+    /// Seen before, or too old to tell.
+    #[error("seen before")]
     Replay,
+    /// Of a session of this sender that a later one has ended.
+    #[error("of a session of `{0}` that has ended")]
+    Ended(String),
     /// Another version of the protocol.
     #[error("of a version of the protocol that is not spoken here")]
     Version,
@@ -69,10 +72,10 @@ pub enum Refused {
 
 impl Refused {
     /// Counts it.
-    pub fn count(self, counters: &mut Counters) {
+    pub fn count(&self, counters: &mut Counters) {
         *match self {
             Self::WrongKey => &mut counters.wrong_key,
-            Self::Replay => &mut counters.replay,
+            Self::Replay | Self::Ended(_) => &mut counters.replay,
             Self::Version => &mut counters.version,
             Self::Garbage => &mut counters.garbage,
             Self::SameName => &mut counters.same_name,
@@ -181,16 +184,20 @@ impl Seal {
         let ((sender, session, counter), payload) =
             postcard::take_from_bytes::<(&str, u64, u64)>(&body).map_err(|_| Refused::Garbage)?;
         if sender == self.name {
-            return Err(if session == self.session {
-                Refused::Replay
-            } else {
+            // Own datagrams may come back; only another process can be newer than this one.
+            return Err(if session > self.session {
                 Refused::SameName
+            } else {
+                Refused::Replay
             });
         }
         let window = match self.senders.get_mut(sender) {
             Some(window) => window,
             None => self.senders.entry(sender.to_owned()).or_default(),
         };
+        if session < window.session {
+            return Err(Refused::Ended(sender.to_owned()));
+        }
         if !window.accept(session, counter) {
             return Err(Refused::Replay);
         }

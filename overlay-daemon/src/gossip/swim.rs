@@ -216,6 +216,9 @@ impl Swim {
                 self.active.push(member.id().addr);
             }
             let known = self.states.get(&member.id().id);
+            if known.is_some_and(|(id, was, _)| id == member.id() && *was == state) {
+                continue;
+            }
             let since = known
                 .filter(|(_, was, _)| *was == state)
                 .map(|(.., since)| *since);

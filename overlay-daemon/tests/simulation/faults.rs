@@ -94,7 +94,7 @@ impl Chaos {
     fn happens(&mut self, world: &mut World) {
         let hosts = world.hosts.len();
         let victim = world.rng.random_range(0..hosts);
-        match world.rng.random_range(0..20) {
+        match world.rng.random_range(0..22) {
             0..=2 => {
                 let sides = world.rng.random_range(2..=3);
                 for host in 0..hosts {
@@ -128,6 +128,11 @@ impl Chaos {
             17 => {
                 world.hosts[victim].stopped_until =
                     world.now + world.rng.random_range(0..QUARANTINE)
+            }
+            19..=20 => {
+                // Away, and still cut off when it is back.
+                world.crash(victim);
+                world.hosts[victim].side = 50 + victim as u32;
             }
             18 => {
                 world.input(victim, Input::Leave);

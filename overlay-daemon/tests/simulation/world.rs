@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use heddle::gossip::seal::OVERHEAD;
+use heddle::gossip::wire::Message;
 use heddle::gossip::{ClaimState, Input, Machine, Output, Settings, Stored, Time};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -248,6 +249,9 @@ impl World {
     }
 
     fn send(&mut self, number: usize, to: SocketAddr, bytes: Vec<u8>) {
+        if self.checked {
+            self.check_written(number, &bytes);
+        }
         let host = &mut self.hosts[number];
         host.sent_bytes += (bytes.len() + OVERHEAD + host.name.len()) as u64;
         host.sent_datagrams += 1;
@@ -387,6 +391,12 @@ impl World {
         let Some(slot) = self.hands_out(number) else {
             return;
         };
+        let written = self.hosts[number].disk.as_ref().and_then(|disk| disk.claim);
+        assert_eq!(
+            written.map(|claim| claim.slot),
+            Some(slot),
+            "not written down"
+        );
         let other = (0..self.hosts.len())
             .find(|other| *other != number && self.hands_out(*other) == Some(slot));
         assert!(
@@ -394,6 +404,23 @@ impl World {
             "slot {slot}: both {number} and {other:?} may hand out, at {} µs",
             self.now
         );
+    }
+}
+
+impl World {
+    /// What a node says of grants and attempts is on its disk already.
+    fn check_written(&self, number: usize, bytes: &[u8]) {
+        let (Ok(message), Some(disk)) = (Message::decode(bytes), &self.hosts[number].disk) else {
+            panic!("sent before anything was written, or not a message");
+        };
+        match message {
+            Message::Answer { of, granted: true } => assert!(disk.grants.iter().any(|grant| {
+                (grant.slot, &grant.owner, grant.instance) == (of.slot, &of.owner, of.instance)
+                    && grant.attempt == of.attempt
+            })),
+            Message::Claim(claim) => assert!(disk.last_attempt >= claim.attempt),
+            _ => {}
+        }
     }
 }
 

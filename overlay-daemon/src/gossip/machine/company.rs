@@ -31,6 +31,7 @@ impl Machine {
             // Nobody speaks of them: they are down, but not forgotten.
             for (name, record) in std::mem::take(&mut self.remembered) {
                 self.records.learn(record);
+                self.names.insert(name_hash(&name), name.clone());
                 self.touched.insert(name);
             }
         }

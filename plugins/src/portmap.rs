@@ -1,0 +1,86 @@
+//! `portmap`: ports of the host that lead to a pod. The order of the verbs stands here; what the rules look
+//! like is in [`table`], whose they are in [`store`].
+
+mod condition;
+mod conf;
+mod flows;
+mod localhost;
+mod plan;
+mod store;
+mod table;
+
+use cni::{AddResult, Call, Code, Error, Plugin, Result};
+
+use self::plan::Plan;
+use crate::error::Failures;
+use crate::masquerade;
+use crate::netns_lock::NetnsLock;
+use crate::undo::Undo;
+
+/// The plugin; its keys are in [`conf`].
+#[derive(Debug)]
+pub struct Portmap;
+
+impl Plugin for Portmap {
+    fn about(&self) -> &'static str {
+        "CNI portmap plugin of Heddle"
+    }
+
+    fn add(&self, call: &Call) -> Result<AddResult> {
+        let previous = previous(call)?;
+        if let Some(plan) = Plan::of(call, previous)? {
+            let mut undo = Undo::default();
+            add(call, &plan, &mut undo).map_err(|error| undo.run(error))?;
+        }
+        Ok(previous.clone())
+    }
+
+    /// Goes by the attachment alone: runtimes leave out the port mappings, or give others than ADD had.
+    fn del(&self, call: &Call) -> Result<()> {
+        let removed = store::remove(call)?;
+        flows::forget_removed(&removed)
+    }
+
+    fn check(&self, call: &Call) -> Result<()> {
+        match Plan::of(call, previous(call)?)? {
+            Some(plan) => store::check(&plan).and_then(|()| localhost::check(&plan)),
+            None => Ok(()),
+        }
+    }
+
+    fn gc(&self, call: &Call) -> Result<()> {
+        if call.conf.valid_attachments.is_none() {
+            return Ok(());
+        }
+        let mut failures = Failures::default();
+        match store::collect(call) {
+            Ok(removed) => failures.note(flows::forget_removed(&removed)),
+            Err(error) => failures.note(Err(error)),
+        }
+        failures.into_result()
+    }
+
+    fn status(&self, call: &Call) -> Result<()> {
+        conf::PortmapConf::of(call)?;
+        masquerade::status()
+    }
+}
+
+fn add<'a>(call: &'a Call, plan: &Plan, undo: &mut Undo<'a>) -> Result<()> {
+    // Nobody may find the table without ports and take it down before the sysctl is set.
+    let lock = NetnsLock::shared()?;
+    store::add(call, plan)?;
+    undo.push("the port mappings", || store::remove(call).map(drop));
+    localhost::open(plan)?;
+    drop(lock);
+    flows::forget_before(plan)
+}
+
+fn previous(call: &Call) -> Result<&AddResult> {
+    call.conf.prev_result.as_ref().ok_or_else(|| {
+        Error::new(
+            Code::InvalidConfig,
+            "portmap must be called as a chained plugin: put it behind the plugin that makes the interface",
+        )
+    })
+}

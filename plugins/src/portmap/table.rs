@@ -1,0 +1,178 @@
+//! What portmap's part of the table `inet heddle_cni` looks like, the same on every node.
+//!
+//! A packet for an address of the host goes to the chain `hostports`. There its protocol and port, first with
+//! the address and then without, are looked up twice: in a map of policies, whose chain may mark the packet for
+//! masquerading or let it go as it is, and in the map of targets, which says where the packet is sent instead.
+//! So the cost of a packet does not grow with the ports of the node.
+
+use netlink::nft::{Chain, DataMap, Expr, Family, Hook, Service, Set, Table, Transaction, Type};
+
+use crate::shared_table::Part;
+use crate::subnet::LOOPBACK_V4;
+
+/// The table, which others have parts of.
+pub const TABLE: Table = Table {
+    family: Family::Inet,
+    name: "heddle_cni",
+};
+/// Where the lookups are; its being there says that the whole part is.
+pub const LOOKUPS: &str = "hostports";
+/// Masquerades what is marked: a jump to a chain for each bit in use.
+pub const MASQUERADE: &str = "hostports_masquerade";
+/// The links whose `route_localnet` we have set.
+pub const DEVICES: &str = "hostport_devices";
+
+const INCOMING: &str = "hostports_prerouting";
+const OUTGOING: &str = "hostports_output";
+const GUARD: &str = "hostports_guard";
+const PREFIX: &str = "portmap-";
+
+/// A family's ports, for all addresses of the host or for one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// How its maps are keyed.
+    pub service: Service,
+    /// The map of targets.
+    pub targets: &'static str,
+    /// The map of policies.
+    pub policies: &'static str,
+}
+
+/// All kinds, in the order in which a packet meets them: what is for one address goes before what is for all.
+pub const KINDS: [Kind; 4] = [
+    Kind {
+        service: Service {
+            v6: false,
+            by_address: true,
+        },
+        targets: "hostip_ports4",
+        policies: "hostip_policies4",
+    },
+    Kind {
+        service: Service {
+            v6: false,
+            by_address: false,
+        },
+        targets: "hostports4",
+        policies: "hostport_policies4",
+    },
+    Kind {
+        service: Service {
+            v6: true,
+            by_address: true,
+        },
+        targets: "hostip_ports6",
+        policies: "hostip_policies6",
+    },
+    Kind {
+        service: Service {
+            v6: true,
+            by_address: false,
+        },
+        targets: "hostports6",
+        policies: "hostport_policies6",
+    },
+];
+
+/// The part, as far as it can be deleted by name.
+pub const PART: Part = Part {
+    chains: &[INCOMING, OUTGOING, MASQUERADE, GUARD, LOOKUPS],
+    prefix: PREFIX,
+    sets: &[
+        "hostip_ports4",
+        "hostip_policies4",
+        "hostports4",
+        "hostport_policies4",
+        "hostip_ports6",
+        "hostip_policies6",
+        "hostports6",
+        "hostport_policies6",
+        DEVICES,
+    ],
+};
+
+/// The kind for a family, with or without the host's address.
+pub fn kind(v6: bool, by_address: bool) -> &'static Kind {
+    const ALL: &[Kind; 4] = &KINDS;
+    &ALL[usize::from(v6) * 2 + usize::from(!by_address)]
+}
+
+/// The name of an attachment's chain.
+pub fn policy_chain(digest: &str, v6: bool) -> String {
+    format!("{PREFIX}{digest}-{}", if v6 { 6 } else { 4 })
+}
+
+/// The name of the chain that masquerades what has a bit set in its mark.
+pub fn masquerade_chain(bit: u8) -> String {
+    format!("{PREFIX}masquerade-{bit}")
+}
+
+/// The rules of [`masquerade_chain`].
+pub fn masquerade_rules(bit: u8) -> Vec<Expr> {
+    vec![
+        Expr::has_mark(1 << bit)
+            .then(Expr::connection_has_dnat())
+            .then(Expr::masquerade()),
+    ]
+}
+
+/// The chains that are always there, where they hang, and their rules.
+pub fn fixed_chains() -> [(&'static str, Option<Hook>, Vec<Expr>); 5] {
+    let to_host = || vec![Expr::for_this_host().then(Expr::jump(LOOKUPS))];
+    let lookups = KINDS.iter().flat_map(|kind| {
+        [
+            Expr::service_verdict(kind.service, kind.policies),
+            Expr::service_dnat(kind.service, kind.targets),
+        ]
+    });
+    let guard = [Expr::source_in, Expr::destination_in].map(|side| {
+        Expr::input_interface_in_set(DEVICES)
+            .then(side(LOOPBACK_V4))
+            .then(Expr::drop_())
+    });
+    [
+        (LOOKUPS, None, lookups.collect()),
+        (INCOMING, Some(Hook::DNAT_PREROUTING), to_host()),
+        (OUTGOING, Some(Hook::DNAT_OUTPUT), to_host()),
+        (MASQUERADE, Some(Hook::EARLY_SNAT_POSTROUTING), Vec::new()),
+        (GUARD, Some(Hook::RAW_PREROUTING), guard.into()),
+    ]
+}
+
+/// Builds all of it.
+pub fn build(transaction: &mut Transaction) {
+    transaction.add_table();
+    for kind in &KINDS {
+        let Service { v6, by_address } = kind.service;
+        let key = match (v6, by_address) {
+            (_, false) => Type::Service,
+            (false, true) => Type::Ipv4Service,
+            (true, true) => Type::Ipv6Service,
+        };
+        transaction.add_map(&DataMap {
+            name: kind.targets,
+            key,
+            value: if v6 {
+                Type::Ipv6Target
+            } else {
+                Type::Ipv4Target
+            },
+        });
+        transaction.add_set(&Set {
+            name: kind.policies,
+            key,
+            verdicts: true,
+        });
+    }
+    transaction.add_set(&Set {
+        name: DEVICES,
+        key: Type::InterfaceName,
+        verdicts: false,
+    });
+    for (name, hook, rules) in fixed_chains() {
+        transaction.add_chain(&Chain { name, hook });
+        for rule in rules {
+            transaction.add_rule(name, rule, None);
+        }
+    }
+}
