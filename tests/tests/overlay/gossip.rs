@@ -129,3 +129,96 @@ pub fn claims() -> Result {
     place(&cluster.members[2], "after")?;
     Ok(())
 }
+
+pub fn gone() -> Result {
+    let mut cluster = Cluster::new(&config(&["192.0.1.11"], "grace_seconds = 1"))?;
+    cluster.start()?;
+    cluster.ready()?;
+    let lost = cluster.members[2].status()?["pod_cidrs"].clone();
+    cluster.fabric.plugged(&cluster.members[2].node, false)?;
+    cluster.members[2].stop(true)?;
+    let first = &cluster.members[0];
+    wait::until(
+        Duration::from_secs(40),
+        "the removal of a node that is gone",
+        || {
+            let status = first.status()?;
+            ensure!(status["peers"]["n3"].is_null(), "{status:#}");
+            let routes = lab::inspect::sh(
+                first.node.space(),
+                "ip route show protocol 176; bridge fdb show dev vxlan.heddle",
+            )?;
+            ensure!(
+                !routes.contains("192.0.2.13") && routes.lines().count() == 1,
+                "{routes}"
+            );
+            Ok(())
+        },
+    )?;
+    // A new node gets another share: the lost one's is in quarantine, until someone says that it is gone for good.
+    let mut fourth =
+        lab::overlay::Member::new(&cluster.fabric, "n4", 2, 14, &config(&["192.0.1.11"], ""))?;
+    fourth.start()?;
+    let status = fourth.wait_ready(2)?;
+    ensure!(status["pod_cidrs"] != lost, "{status:#}");
+    first.heddle("forget n3").ok()?;
+    Ok(())
+}
+
+pub fn exhausted() -> Result {
+    // Two shares for three nodes.
+    let small = "node_prefix_v4 = 17\nnode_prefix_v6 = 49";
+    let mut cluster = Cluster::new(&config(&["192.0.1.11"], small))?;
+    cluster.start()?;
+    let without = wait::until(Duration::from_secs(20), "a node without a share", || {
+        let all: Vec<Value> = cluster
+            .members
+            .iter()
+            .map(lab::overlay::Member::status)
+            .collect::<Result<_>>()?;
+        let without: Vec<_> = all
+            .iter()
+            .filter(|status| status["problems"].to_string().contains("are owned"))
+            .collect();
+        let with = all.iter().filter(|status| status["ready"] == true).count();
+        ensure!(without.len() == 1 && with == 2, "{all:#?}");
+        Ok(without[0].clone())
+    })?;
+    ensure!(
+        without["problems"]
+            .to_string()
+            .contains("all 2 shares are owned: widen the range"),
+        "{without:#}"
+    );
+    Ok(())
+}
+
+pub fn names() -> Result {
+    // A name that nobody resolves is said, and tried again; a second node of one name is refused by name.
+    let mut cluster = Cluster::new(&config(&["nowhere.invalid"], ""))?;
+    cluster.members[0].start()?;
+    cluster.members[0].wait_for("the name", |status| {
+        status["problems"]
+            .to_string()
+            .contains("nowhere.invalid\\\" does not resolve")
+    })?;
+    cluster.members[0].stop(false)?;
+    let mut cluster = Cluster::new(&config(&["192.0.1.11"], ""))?;
+    cluster.start()?;
+    cluster.ready()?;
+    let mut twin =
+        lab::overlay::Member::new(&cluster.fabric, "twin", 2, 22, &config(&["192.0.1.11"], ""))?;
+    twin.node.run(|| -> Result {
+        let file = "/etc/heddle/heddle.toml";
+        let text = std::fs::read_to_string(file)?.replace("\"twin\"", "\"n3\"");
+        Ok(std::fs::write(file, text)?)
+    })?;
+    twin.start()?;
+    cluster.members[2].wait_for("the twin by its address", |status| {
+        status["problems"]
+            .to_string()
+            .contains("another node calls itself n3 as well, at 192.0.2.22")
+    })?;
+    cluster.members[0].wait_ready(2)?;
+    Ok(())
+}

@@ -54,6 +54,9 @@ fn main() -> ExitCode {
             "a_claim_outlives_the_daemon_and_the_electors",
             gossip::claims,
         ),
+        case("a_node_that_is_gone_is_removed", gossip::gone),
+        case("a_range_that_is_too_small_is_named", gossip::exhausted),
+        case("names_that_do_not_do_are_named", gossip::names),
         case("bad_configurations_are_refused", bad_input::refused),
         case("trouble_is_named_and_the_rest_goes_on", bad_input::degraded),
     ])
