@@ -165,6 +165,7 @@ fn input(config: &Config, membership: &Membership) -> Input {
         view: membership
             .is_known
             .then(|| View::new(membership.nodes.iter().cloned())),
+        is_settled: membership.is_settled,
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Input {
     pub own: Node,
     /// Everyone; none while that is not known, and nothing is touched until then.
     pub view: Option<View>,
+    /// Whether the set is whole. Right after its start a source may not have heard of everyone yet: what the kernel holds
+    /// beyond the set stays until then.
+    pub is_settled: bool,
 }
 
 /// What came of it.
@@ -185,8 +188,10 @@ impl Worker {
             Ok(local) => {
                 self.uplink = Some(local.index);
                 if let Some(view) = &input.view {
-                    let desired = plan(view, &input.own, &local, &self.config);
-                    if let Err(why) = self.reconcile(&desired, &local, &mut problems) {
+                    let mut desired = plan(view, &input.own, &local, &self.config);
+                    if let Err(why) =
+                        self.reconcile(&mut desired, &local, input.is_settled, &mut problems)
+                    {
                         problems.push(why.to_string());
                     }
                     problems.extend(system::prepare(&local));
@@ -213,8 +218,9 @@ impl Worker {
 
     fn reconcile(
         &mut self,
-        desired: &Desired,
+        desired: &mut Desired,
         local: &Local,
+        is_settled: bool,
         problems: &mut Vec<String>,
     ) -> netlink::Result<()> {
         let mut observed = Observed::read(&mut self.route)?;
@@ -225,10 +231,16 @@ impl Worker {
         }
         self.device = observed.device.as_ref().map(|link| link.index);
         if let Some(device) = self.device {
-            let changes = diff::rows(desired, &observed, device, local.index);
+            let mut changes = diff::rows(desired, &observed, device, local.index);
+            if is_settled {
+                changes.extend(diff::stale(desired, &observed, device));
+            }
             self.apply(&changes, desired, problems);
         }
         let found = firewall::find(&mut self.nft)?;
+        if !is_settled {
+            desired.firewall.accept(found.peers());
+        }
         if let Some(transaction) = desired.firewall.changes(&found) {
             self.nft.commit(&transaction)?;
             self.report.writes += 1;

@@ -20,6 +20,8 @@ use crate::names::vtep_mac;
 const DATAGRAM: usize = 64 * 1024;
 /// Datagrams that are handled before the disk is written and any is answered.
 const TOGETHER: usize = 64;
+/// By then a node has heard of every other one: 1,000 nodes that begin at once need half of it (docs/gossip.md).
+const SETTLED: Duration = Duration::from_secs(10);
 /// When a name of an elector that does not resolve is tried again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How often what was dropped is named in the log.
@@ -241,6 +243,7 @@ impl Driver {
     fn tell(&self, gossip: &Gossip) {
         let mut membership = Membership {
             is_known: true,
+            is_settled: self.now().monotonic > SETTLED,
             may_hand_out: gossip.may_hand_out(self.now()),
             ..Membership::default()
         };

@@ -7,7 +7,7 @@ use lab::overlay::Member;
 use lab::probe::ping;
 use lab::{Fabric, Result};
 
-use crate::cluster::{Cluster, NODES};
+use lab::overlay::{Cluster, NODES};
 
 /// `EX_UNAVAILABLE` and `EX_CONFIG` of sysexits.h.
 const UNAVAILABLE: i32 = 69;

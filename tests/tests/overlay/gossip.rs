@@ -7,15 +7,15 @@ use lab::probe::ping;
 use lab::{Result, wait};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, place};
+use lab::overlay::Cluster;
 
 const KEY: &str = "keys = [\"the secret of this laboratory\"]";
 
-fn config(electors: &[&str], more: &str) -> String {
+pub fn config(electors: &[&str], more: &str) -> String {
     format!("peers = {electors:?}\nquarantine_seconds = 60\n{KEY}\n{more}")
 }
 
-const THREE: [&str; 3] = ["192.0.1.11", "192.0.1.12", "192.0.2.13"];
+pub const THREE: [&str; 3] = ["192.0.1.11", "192.0.1.12", "192.0.2.13"];
 
 pub fn three_nodes() -> Result {
     let mut cluster = Cluster::new(&config(&THREE, ""))?;
@@ -106,7 +106,7 @@ pub fn claims() -> Result {
         status["ready"] == true
     })?;
     ensure!(status["pod_cidrs"] == third, "{status:#}");
-    place(&cluster.members[2], "alone")?;
+    cluster.members[2].add_pod("alone")?;
     // After half the quarantine the node fences itself, and says so; with the elector back it goes on.
     let status = wait::until(Duration::from_secs(50), "the fence", || {
         let status = cluster.members[2].status()?;
@@ -126,7 +126,7 @@ pub fn claims() -> Result {
     cluster.members[2].wait_for("the claim confirmed", |status| {
         status["ready"] == true && status["pod_cidrs"] == third
     })?;
-    place(&cluster.members[2], "after")?;
+    cluster.members[2].add_pod("after")?;
     Ok(())
 }
 

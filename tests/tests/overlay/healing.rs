@@ -6,7 +6,7 @@ use lab::inspect::sh;
 use lab::probe::ping;
 use lab::{Node, Result, wait};
 
-use crate::cluster::{Cluster, NODES};
+use lab::overlay::{Cluster, NODES};
 
 /// What is promised for each row, and what is waited for where several nodes have to hear of a change.
 const PROMISE: Duration = Duration::from_secs(1);

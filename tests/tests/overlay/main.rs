@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
-mod cluster;
 mod gossip;
 mod healing;
 mod restarts;
@@ -40,6 +39,7 @@ fn main() -> ExitCode {
         case("others_rows_are_untouched", healing::others),
         case("members_come_and_go", healing::members),
         case("killed_daemons_lose_no_packet", restarts::killed),
+        case("killed_gossipers_lose_no_packet", restarts::killed_gossip),
         case(
             "an_unchanged_restart_writes_nothing",
             restarts::writes_nothing,

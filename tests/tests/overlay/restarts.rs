@@ -4,7 +4,7 @@ use lab::inspect::sh;
 use lab::probe::{LossMeter, UdpEcho};
 use lab::{Result, Snapshot};
 
-use crate::cluster::{Cluster, NODES};
+use lab::overlay::{Cluster, NODES};
 
 pub fn killed() -> Result {
     let mut cluster = Cluster::fixed("")?;
@@ -41,6 +41,36 @@ pub fn killed() -> Result {
             loss.sent,
             loss.lost[0],
             loss.longest_gap
+        );
+    }
+    Ok(())
+}
+
+/// The same where a node has to hear of the others before it knows them.
+pub fn killed_gossip() -> Result {
+    let mut cluster = Cluster::new(&crate::gossip::config(&crate::gossip::THREE, ""))?;
+    cluster.start()?;
+    cluster.ready()?;
+    let pods = cluster.pods()?;
+    let echo = UdpEcho::start(pods[2].pod.space(), (pods[2].addresses[0], 7).into())?;
+    let meters = [0, 1].map(|from| LossMeter::start(pods[from].pod.space(), echo.address()));
+    for index in 0..3 {
+        cluster.members[index].stop(true)?;
+        cluster.members[index].start()?;
+        let status = cluster.members[index].wait_ready(2)?;
+        ensure!(
+            status["writes"] == 0,
+            "{status:#}\n{}",
+            cluster.members[index].log()
+        );
+    }
+    for meter in meters {
+        let loss = meter?.stop()?;
+        ensure!(
+            loss.lost.is_empty(),
+            "{} of {} packets lost",
+            loss.lost.len(),
+            loss.sent
         );
     }
     Ok(())

@@ -6,7 +6,7 @@ use lab::inspect::sh;
 use lab::probe::{Capture, TcpEcho, exchange, ping};
 use lab::{Result, Space};
 
-use crate::cluster::{Cluster, place};
+use lab::overlay::Cluster;
 
 /// Connects, and returns the address that the other side saw.
 fn seen_as(from: &Space, to: &Space, address: IpAddr) -> Result<(IpAddr, IpAddr)> {
@@ -22,7 +22,7 @@ pub fn every_pair() -> Result {
         cluster
             .members
             .iter()
-            .map(|member| place(member, "second"))
+            .map(|member| member.add_pod("second"))
             .collect::<Result<Vec<_>>>()?,
     );
     for from in &pods {

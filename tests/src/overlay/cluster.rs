@@ -1,10 +1,8 @@
-//! The cluster most cases run on: two nodes on one switch, the third behind the router.
+//! The cluster that most tests and the demo run on: two nodes on one switch, the third behind the router.
 use std::fs;
-use std::net::IpAddr;
 
-use anyhow::Context;
-use lab::overlay::{Member, static_nodes};
-use lab::{Fabric, Pod, Result};
+use super::{Member, Placed};
+use crate::{Fabric, Result};
 
 /// The nodes, their switches and hosts, as written down.
 pub const NODES: [(&str, &[&str], u8); 3] = [
@@ -14,15 +12,13 @@ pub const NODES: [(&str, &[&str], u8); 3] = [
 ];
 const PLACES: [(&str, u8, u8); 3] = [("n1", 1, 11), ("n2", 1, 12), ("n3", 2, 13)];
 
+/// The fabric and the nodes on it.
+#[derive(Debug)]
 pub struct Cluster {
+    /// The fabric.
     pub fabric: Fabric,
+    /// The nodes, n1 to n3.
     pub members: Vec<Member>,
-}
-
-/// A pod and its addresses.
-pub struct Placed {
-    pub pod: Pod,
-    pub addresses: Vec<IpAddr>,
 }
 
 impl Cluster {
@@ -64,6 +60,7 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts every daemon.
     pub fn start(&mut self) -> Result {
         self.members.iter_mut().try_for_each(Member::start)
     }
@@ -79,14 +76,18 @@ impl Cluster {
     pub fn pods(&self) -> Result<Vec<Placed>> {
         self.members
             .iter()
-            .map(|member| place(member, "pod"))
+            .map(|member| member.add_pod("pod"))
             .collect()
     }
 }
 
-pub fn place(member: &Member, name: &str) -> Result<Placed> {
-    let (pod, addresses) = member
-        .add_pod(name)
-        .with_context(|| format!("a pod on {}", member.node.name()))?;
-    Ok(Placed { pod, addresses })
+/// A `nodes_file` for static membership: each node's name, underlay addresses and share.
+fn static_nodes(nodes: &[(&str, &[&str], u8)]) -> String {
+    let rows = nodes.iter().map(|(name, endpoints, share)| {
+        format!(
+            "[[node]]\nname = \"{name}\"\nendpoints = {endpoints:?}\n\
+             pod_cidrs = [\"10.32.{share}.0/24\", \"fd32:0:0:{share:x}::/64\"]\n"
+        )
+    });
+    rows.collect()
 }
