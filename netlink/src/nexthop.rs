@@ -42,7 +42,12 @@ pub struct Nexthop {
 impl Nexthop {
     /// Adds the nexthop; one of the same number, anybody's, is an error. Equals `ip nexthop add …`.
     pub fn create(&self) -> Request {
-        self.request(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_EXCL, self.payload(), "create")
+        self.request(
+            RTM_NEWNEXTHOP,
+            NLM_F_CREATE | NLM_F_EXCL,
+            self.payload(),
+            "create",
+        )
     }
 
     /// Adds the nexthop, or replaces that of the same number under the routes that use it. Equals

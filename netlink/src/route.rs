@@ -159,7 +159,7 @@ impl Route {
             table: RouteHeader::RT_TABLE_UNSPEC,
             ..RouteHeader::default()
         };
-        if self.onlink {
+        if self.onlink && self.nexthop_id.is_none() {
             message.header.flags = RouteFlags::Onlink;
         }
         let attributes = &mut message.attributes;
@@ -167,8 +167,13 @@ impl Route {
             attributes.push(RouteAttribute::Destination(route_address(network)));
         }
         attributes.push(RouteAttribute::Table(self.table.unwrap_or(MAIN_TABLE)));
-        attributes.extend(self.gw.map(|gw| RouteAttribute::Gateway(route_address(gw))));
-        attributes.extend(self.dev.map(RouteAttribute::Oif));
+        // The kernel tells both of a nexthop object, and takes only one of them.
+        let (gw, dev) = match self.nexthop_id {
+            None => (self.gw, self.dev),
+            Some(_) => (None, None),
+        };
+        attributes.extend(gw.map(|gw| RouteAttribute::Gateway(route_address(gw))));
+        attributes.extend(dev.map(RouteAttribute::Oif));
         attributes.extend(self.priority.map(RouteAttribute::Priority));
         attributes.extend(
             self.src

@@ -162,7 +162,10 @@ fn input(config: &Config, membership: &Membership) -> Input {
     };
     Input {
         own,
-        view: View::new(membership.nodes.iter().cloned()),
+        view: membership
+            .is_known
+            .then(|| View::new(membership.nodes.iter().cloned())),
+        is_settled: membership.is_settled,
     }
 }
 

@@ -71,25 +71,12 @@ pub fn device(desired: &Desired, observed: &Observed) -> Vec<Change> {
     changes
 }
 
-/// What all other rows need, with the device at index `dev` and the uplink at index `uplink`: first what new ways need, then
-/// the ways, then what nobody uses any more.
+/// What all planned rows need, with the device at index `dev` and the uplink at index `uplink`: first what the ways need,
+/// then the ways.
 pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Vec<Change> {
     let mut changes = Vec::new();
     let fdb = |mac: Mac, dst: IpAddr| FdbEntry { dev, mac, dst };
-    let neighbour = |ip: IpAddr, mac: Mac| Neighbour {
-        dev,
-        ip,
-        mac,
-        protocol: Some(PROTOCOL),
-    };
-
     let addresses = &desired.device.addresses;
-    changes.extend(
-        observed
-            .addresses
-            .difference(addresses)
-            .map(|old| Change::RemoveAddress(dev, *old)),
-    );
     changes.extend(
         addresses
             .difference(&observed.addresses)
@@ -107,7 +94,7 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
     }
     for (ip, mac) in &desired.neighbours {
         if observed.neighbours.get(ip) != Some(mac) {
-            changes.push(Change::SetNeighbour(neighbour(*ip, *mac)));
+            changes.push(Change::SetNeighbour(neighbour(dev, *ip, *mac)));
         }
     }
     for (id, hop) in &desired.nexthops {
@@ -140,7 +127,14 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             Some(_) => changes.push(Change::SetRoute(route)),
         }
     }
+    changes
+}
 
+/// What nobody uses any more.
+pub fn stale(desired: &Desired, observed: &Observed, dev: u32) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let addresses = observed.addresses.difference(&desired.device.addresses);
+    changes.extend(addresses.map(|old| Change::RemoveAddress(dev, *old)));
     let stale = observed
         .routes
         .iter()
@@ -159,14 +153,23 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
         .neighbours
         .iter()
         .filter(|(ip, _)| !desired.neighbours.contains_key(ip));
-    changes.extend(stale.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(*ip, *mac))));
+    changes.extend(stale.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(dev, *ip, *mac))));
     let stale = observed
         .fdb
         .iter()
         .filter(|(mac, _)| !desired.fdb.contains_key(mac));
     let stale = stale.flat_map(|(mac, all)| all.iter().map(|dst| (*mac, *dst)));
-    changes.extend(stale.map(|(mac, dst)| Change::RemoveFdb(fdb(mac, dst))));
+    changes.extend(stale.map(|(mac, dst)| Change::RemoveFdb(FdbEntry { dev, mac, dst })));
     changes
+}
+
+fn neighbour(dev: u32, ip: IpAddr, mac: Mac) -> Neighbour {
+    Neighbour {
+        dev,
+        ip,
+        mac,
+        protocol: Some(PROTOCOL),
+    }
 }
 
 impl Change {

@@ -37,6 +37,13 @@ pub struct Found {
     peers: BTreeSet<IpAddr>,
 }
 
+impl Found {
+    /// The addresses that VXLAN is let in from.
+    pub fn peers(&self) -> impl Iterator<Item = &IpAddr> {
+        self.peers.iter()
+    }
+}
+
 impl Firewall {
     /// A table without any peer.
     pub fn new(own: &Node, config: &Config) -> Self {
@@ -59,7 +66,7 @@ impl Firewall {
     }
 
     /// Lets VXLAN in from these addresses.
-    pub fn accept(&mut self, endpoints: &[IpAddr]) {
+    pub fn accept<'a>(&mut self, endpoints: impl IntoIterator<Item = &'a IpAddr>) {
         self.peers.extend(endpoints);
     }
 

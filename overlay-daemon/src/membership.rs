@@ -16,6 +16,10 @@ use crate::node::Node;
 /// All that a source knows at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Membership {
+    /// Whether the source has said anything yet: until then nothing in the kernel is to be touched.
+    pub is_known: bool,
+    /// Whether it has had the time to hear of every node: until then nothing in the kernel is to be removed.
+    pub is_settled: bool,
     /// This node's pod CIDRs; none while it has not been given any.
     pub own_cidrs: Vec<ipnetwork::IpNetwork>,
     /// The other nodes, those among them that are not to be seen at the moment too.

@@ -115,6 +115,13 @@ fn device(own: &Node, local: &Local, config: &Config) -> Device {
     }
 }
 
+impl Reach {
+    /// The first thing that is wrong is the one to begin with.
+    fn fail(&mut self, why: String) {
+        self.problem.get_or_insert(why);
+    }
+}
+
 impl Desired {
     fn add(&mut self, peer: &Node, own: &Node, local: &Local, config: &Config) -> Reach {
         let mut reach = Reach::default();
@@ -129,7 +136,7 @@ impl Desired {
         self.firewall.accept(&peer.endpoints);
         for cidr in &peer.pod_cidrs {
             if let Some(mine) = own.pod_cidrs.iter().find(|mine| overlap(**mine, *cidr)) {
-                reach.problem = Some(format!(
+                reach.fail(format!(
                     "its pod CIDR {cidr} overlaps this node's own {mine}"
                 ));
                 continue;
@@ -145,7 +152,7 @@ impl Desired {
                     way: Way::Direct,
                 },
                 (None, _) if config.direct_routing == DirectRouting::Always => {
-                    reach.problem = Some(format!(
+                    reach.fail(format!(
                         "\"direct_routing\" is \"always\", but no address of it is on-link for {cidr} at {}",
                         local.name
                     ));
@@ -158,7 +165,7 @@ impl Desired {
                     } else {
                         "IPv4"
                     };
-                    reach.problem = Some(format!(
+                    reach.fail(format!(
                         "it has no {family} address on the underlay, and this node's VXLAN is {family}"
                     ));
                     continue;
@@ -168,9 +175,6 @@ impl Desired {
             self.nexthops.insert(id, hop);
             self.routes.insert(*cidr, id);
             reach.ways.insert(*cidr, hop.way);
-        }
-        if peer.pod_cidrs.is_empty() {
-            reach.problem = Some("it has no pod CIDR yet".into());
         }
         reach
     }

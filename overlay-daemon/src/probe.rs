@@ -189,14 +189,11 @@ impl Prober {
                 .try_into()
                 .map(u64::from_be_bytes)
                 .unwrap_or_default();
-            let probe = self
-                .probes
-                .peers
-                .values_mut()
-                .find(|probe| probe.address == from.ip());
-            if let Some(probe) = probe
-                && let Some((sent, when, size)) = probe.waiting
-                && sent == number
+            // By its number, not by where it comes from: on a direct path a node answers from its underlay address.
+            let waiting =
+                |probe: &&mut Probe| probe.waiting.is_some_and(|(sent, ..)| sent == number);
+            if let Some(probe) = self.probes.peers.values_mut().find(waiting)
+                && let Some((_, when, size)) = probe.waiting
             {
                 probe.rtt = Some(when.elapsed());
                 probe.mtu = probe.mtu.max(Some(size));

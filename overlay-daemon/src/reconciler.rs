@@ -35,8 +35,11 @@ const GAP: Duration = Duration::from_millis(50);
 pub struct Input {
     /// This node; its endpoints are not read, the kernel knows them better.
     pub own: Node,
-    /// Everyone.
-    pub view: View,
+    /// Everyone; none while that is not known, and nothing is touched until then.
+    pub view: Option<View>,
+    /// Whether the set is whole. Right after its start a source may not have heard of everyone yet: what the kernel holds
+    /// beyond the set stays until then.
+    pub is_settled: bool,
 }
 
 /// What came of it.
@@ -184,12 +187,16 @@ impl Worker {
         match Local::find(&mut self.route, &self.config) {
             Ok(local) => {
                 self.uplink = Some(local.index);
-                let desired = plan(&input.view, &input.own, &local, &self.config);
-                if let Err(why) = self.reconcile(&desired, &local, &mut problems) {
-                    problems.push(why.to_string());
+                if let Some(view) = &input.view {
+                    let mut desired = plan(view, &input.own, &local, &self.config);
+                    if let Err(why) =
+                        self.reconcile(&mut desired, &local, input.is_settled, &mut problems)
+                    {
+                        problems.push(why.to_string());
+                    }
+                    problems.extend(system::prepare(&local));
+                    self.report.peers = desired.peers;
                 }
-                problems.extend(system::prepare(&local));
-                self.report.peers = desired.peers;
                 self.report.local = Some(local);
             }
             // What is there stays: it may be just what is needed when the uplink comes back.
@@ -211,8 +218,9 @@ impl Worker {
 
     fn reconcile(
         &mut self,
-        desired: &Desired,
+        desired: &mut Desired,
         local: &Local,
+        is_settled: bool,
         problems: &mut Vec<String>,
     ) -> netlink::Result<()> {
         let mut observed = Observed::read(&mut self.route)?;
@@ -223,10 +231,16 @@ impl Worker {
         }
         self.device = observed.device.as_ref().map(|link| link.index);
         if let Some(device) = self.device {
-            let changes = diff::rows(desired, &observed, device, local.index);
+            let mut changes = diff::rows(desired, &observed, device, local.index);
+            if is_settled {
+                changes.extend(diff::stale(desired, &observed, device));
+            }
             self.apply(&changes, desired, problems);
         }
         let found = firewall::find(&mut self.nft)?;
+        if !is_settled {
+            desired.firewall.accept(found.peers());
+        }
         if let Some(transaction) = desired.firewall.changes(&found) {
             self.nft.commit(&transaction)?;
             self.report.writes += 1;
@@ -239,11 +253,12 @@ impl Worker {
         if changes.is_empty() {
             return;
         }
-        match changes {
-            [few @ ..] if few.len() <= 8 => few
+        // A handful is news to a person, more is a figure.
+        match changes.len() {
+            ..=8 => changes
                 .iter()
                 .for_each(|change| tracing::info!(?change, "kernel")),
-            many => tracing::info!(changes = many.len(), "kernel"),
+            many => tracing::info!(changes = many, "kernel"),
         }
         let requests = changes
             .iter()

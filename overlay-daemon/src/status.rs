@@ -45,7 +45,7 @@ pub struct Status {
 /// One of the other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
-    /// `established`, `probing`, `unreachable`, `suspect`, `down` or `failed`.
+    /// `established`, `probing`, `waiting` (for its pod CIDR), `unreachable`, `suspect`, `down` or `failed`.
     pub state: String,
     /// `vxlan`, `direct`, `direct+vxlan`, or `none`.
     pub path: String,
@@ -126,6 +126,7 @@ impl Sources<'_> {
             (_, Some(_), _) => "failed",
             (Some(PeerState::Down), ..) => "down",
             (Some(PeerState::Suspect), ..) => "suspect",
+            (_, None, None) if reach.ways.is_empty() => "waiting",
             (_, None, None) => "probing",
             (_, None, Some(probe)) if probe.is_answered() => "established",
             (_, None, Some(probe)) if probe.is_new() => "probing",

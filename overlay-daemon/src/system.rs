@@ -11,9 +11,8 @@ pub fn prepare(local: &Local) -> Vec<String> {
     let device = |family: &str, key: &str| format!("net/{family}/conf/{DEVICE}/{key}");
     let mut problems = Vec::new();
     let mut ensure = |key: &str, value: &str| match sysctl::ensure(key, value) {
-        Ok(changed) => changed
-            .then(|| tracing::info!("sysctl {key} = {value}"))
-            .unwrap_or_default(),
+        Ok(true) => tracing::info!("sysctl {key} = {value}"),
+        Ok(false) => {}
         Err(error) if error.is_not_found() => {}
         Err(error) => problems.push(format!(
             "{error}: set it by hand, or give the daemon a writable /proc/sys"

@@ -1,9 +1,14 @@
 //! Nodes that run `heddle daemon`, on a fabric.
+mod cluster;
+
 use std::fs;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+
+pub use cluster::{Cluster, NODES};
 
 use crate::{Command, Daemon, Fabric, Node, Plugins, Pod, Result, find, wait};
 
@@ -17,8 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Member {
     /// The node.
     pub node: Node,
-    plugins: Plugins,
     daemon: Option<Daemon>,
+}
+
+/// A pod with its addresses, IPv4 first.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The pod.
+    pub pod: Pod,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Member {
@@ -27,7 +40,7 @@ impl Member {
     pub fn new(fabric: &Fabric, name: &str, switch: u8, host: u8, config: &str) -> Result<Member> {
         let node = Node::new(name)?;
         fabric.join(&node, switch, host)?;
-        let plugins = Plugins::heddle(&node)?;
+        Plugins::heddle(&node)?;
         let program = fs::read(find::heddle()?)?;
         let text = format!("node_name = \"{name}\"\ncluster_cidrs = {CLUSTER:?}\n{config}\n");
         node.run(|| -> Result {
@@ -37,11 +50,7 @@ impl Member {
             let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             Ok(fs::set_permissions("/opt/cni/heddle", executable)?)
         })?;
-        Ok(Member {
-            node,
-            plugins,
-            daemon: None,
-        })
+        Ok(Member { node, daemon: None })
     }
 
     /// Starts the daemon.
@@ -110,39 +119,38 @@ impl Member {
         })
     }
 
-    /// Adds a pod by the conflist that the daemon wrote, as kubelet's runtime would. Returns it with its addresses.
-    pub fn add_pod(&self, name: &str) -> Result<(Pod, Vec<std::net::IpAddr>)> {
+    /// Adds a pod by the conflist that the daemon wrote, as kubelet's runtime would.
+    pub fn add_pod(&self, name: &str) -> Result<Placed> {
         let pod = self.node.pod(name)?;
+        let result = self
+            .cnitool("add", &pod)
+            .with_context(|| format!("a pod on {}", self.node.name()))?;
+        let result: Value = serde_json::from_str(&result)?;
+        let ips = result["ips"].as_array().into_iter().flatten();
+        let text = ips.map(|ip| ip["address"].as_str().unwrap_or_default());
+        let addresses = text.map(|text| Ok(text.split('/').next().unwrap_or_default().parse()?));
+        Ok(Placed {
+            addresses: addresses.collect::<Result<_>>()?,
+            pod,
+        })
+    }
+
+    /// Deletes a pod's attachment.
+    pub fn delete_pod(&self, pod: &Pod) -> Result {
+        self.cnitool("del", pod).map(drop)
+    }
+
+    fn cnitool(&self, verb: &str, pod: &Pod) -> Result<String> {
         let netns = pod.netns().to_string_lossy().into_owned();
         let mut command = self.node.command("/opt/cni/bin/heddle-cni");
         command
             .env("CNI_PATH", "/opt/cni/bin")
-            .args(["cnitool", "add", "heddle", &netns]);
-        let result: Value = serde_json::from_str(&command.ok()?)?;
-        let ips = result["ips"].as_array().into_iter().flatten();
-        let text = ips.map(|ip| ip["address"].as_str().unwrap_or_default());
-        let addresses = text.map(|text| Ok(text.split('/').next().unwrap_or_default().parse()?));
-        Ok((pod, addresses.collect::<Result<_>>()?))
-    }
-
-    /// Its plugins.
-    pub fn plugins(&self) -> &Plugins {
-        &self.plugins
+            .args(["cnitool", verb, "heddle", &netns])
+            .ok()
     }
 }
 
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
-}
-
-/// A `nodes_file` for static membership, and the key that names it: each node's name, underlay addresses and share.
-pub fn static_nodes(nodes: &[(&str, &[&str], u8)]) -> String {
-    let mut text = String::new();
-    for (name, endpoints, share) in nodes {
-        text += &format!(
-            "[[node]]\nname = \"{name}\"\nendpoints = {endpoints:?}\npod_cidrs = [\"10.32.{share}.0/24\", \"fd32:0:0:{share:x}::/64\"]\n"
-        );
-    }
-    text
 }

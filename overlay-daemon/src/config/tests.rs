@@ -89,3 +89,24 @@ fn flags_go_over_the_file() {
     let config = Config::load(&file, json!({"node_name": "n2"})).unwrap();
     assert_eq!(config.node_name, "n2");
 }
+
+#[test]
+fn the_example_holds_the_defaults_and_every_key() {
+    let example = include_str!("../../../conf/heddle.toml");
+    let config = load(example).unwrap();
+    let defaults = Config {
+        cluster_cidrs: config.cluster_cidrs.clone(),
+        peers: config.peers.clone(),
+        keys: config.keys.clone(),
+        ..Config::default()
+    };
+    assert_eq!(config, defaults);
+    let keys = serde_json::to_value(&defaults).unwrap();
+    for key in keys.as_object().unwrap().keys() {
+        let named = example.lines().any(|line| {
+            line.trim_start_matches('#')
+                .starts_with(&format!("{key} ="))
+        });
+        assert!(named, "{key} is missing in conf/heddle.toml");
+    }
+}

@@ -18,6 +18,12 @@ use crate::names::vtep_mac;
 
 /// Larger than any datagram that comes.
 const DATAGRAM: usize = 64 * 1024;
+/// Datagrams that are handled before the disk is written and any is answered.
+const TOGETHER: usize = 64;
+/// By then a node has heard of every other one: 1,000 nodes that begin at once need half of it (docs/gossip.md).
+const SETTLED: Duration = Duration::from_secs(10);
+/// When a name of an elector that does not resolve is tried again.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How often what was dropped is named in the log.
 const DROPPED: Duration = Duration::from_secs(60);
 
@@ -34,7 +40,16 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     let socket = bind(port).await.map_err(|error| {
         format!("\"gossip_port\": cannot take UDP port {port}: {error}: end what has it, or choose another on all nodes")
     })?;
-    let settings = settings(&config, own).await?;
+    let settings = loop {
+        match settings(&config, own.clone()).await {
+            Ok(settings) => break settings,
+            // A name server that is away comes back; until then the data path stays as it is.
+            Err(why) => {
+                out.send_modify(|membership| membership.problems = vec![why]);
+                tokio::time::sleep(RESOLVE_AGAIN).await;
+            }
+        }
+    };
     let mut driver = Driver {
         file: config.state_dir.join("gossip.json"),
         socket,
@@ -44,7 +59,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     };
     let stored = driver.load()?;
     let (mut gossip, outputs) = Gossip::new(settings, stored, driver.now());
-    driver.carry_out(&gossip, outputs).await?;
+    driver.carry_out(outputs).await?;
     driver.tell(&gossip);
     driver
         .serve(&mut gossip, &mut endpoints, &mut commands)
@@ -149,30 +164,41 @@ impl Driver {
                 }
                 Some(Command::Forget(name)) = commands.recv() => Input::Forget(name),
             };
-            let outputs = gossip.handle(input, self.now());
-            self.carry_out(gossip, outputs).await?;
+            let mut outputs = gossip.handle(input, self.now());
+            // What has come in meanwhile goes along: one write to the disk serves all of it.
+            for _ in 1..TOGETHER {
+                let Ok((length, from)) = self.socket.try_recv_from(&mut buffer) else {
+                    break;
+                };
+                let (from, bytes) = (canonical(from), buffer[..length].to_vec());
+                outputs.extend(gossip.handle(Input::Datagram { from, bytes }, self.now()));
+            }
             let cidrs = self.own_cidrs(gossip);
             if cidrs != told {
                 told.clone_from(&cidrs);
-                let outputs = gossip.handle(Input::SetPodCidrs(cidrs), self.now());
-                self.carry_out(gossip, outputs).await?;
+                outputs.extend(gossip.handle(Input::SetPodCidrs(cidrs), self.now()));
             }
+            self.carry_out(outputs).await?;
             // Held, fenced or lost by nothing but the passing of time.
             self.tell(gossip);
             self.name_dropped(gossip, &mut named);
         }
     }
 
-    /// Carries out what the machine asks for, in its order.
-    async fn carry_out(&self, gossip: &Gossip, outputs: Vec<Output>) -> Result<(), String> {
+    /// Carries out what the machine asks for: the last state is on the disk before anything that follows from any of
+    /// them is sent.
+    async fn carry_out(&self, outputs: Vec<Output>) -> Result<(), String> {
+        let last = outputs.iter().rev().find_map(|output| match output {
+            Output::Store(stored) => Some(stored),
+            _ => None,
+        });
+        if let Some(stored) = last {
+            self.store(stored)?;
+        }
         for output in outputs {
-            match output {
-                Output::Send { to, bytes } => {
-                    // What cannot be sent is what gets lost: gossip lives with that.
-                    let _ = self.socket.send_to(&bytes, self.mapped(to)).await;
-                }
-                Output::Store(stored) => self.store(&stored)?,
-                Output::Changed => self.tell(gossip),
+            if let Output::Send { to, bytes } = output {
+                // What cannot be sent is what gets lost: gossip lives with that.
+                let _ = self.socket.send_to(&bytes, self.mapped(to)).await;
             }
         }
         Ok(())
@@ -216,6 +242,8 @@ impl Driver {
     /// Says what the machine knows now, if it is something new.
     fn tell(&self, gossip: &Gossip) {
         let mut membership = Membership {
+            is_known: true,
+            is_settled: self.now().monotonic > SETTLED,
             may_hand_out: gossip.may_hand_out(self.now()),
             ..Membership::default()
         };
@@ -287,13 +315,18 @@ impl Driver {
     /// Names what was dropped since it was last named, once a minute.
     fn name_dropped(&self, gossip: &Gossip, (when, before): &mut (Instant, u64)) {
         let counters = gossip.counters();
-        let dropped = counters.wrong_key + counters.replay + counters.version + counters.garbage;
+        let dropped = counters.wrong_key
+            + counters.replay
+            + counters.version
+            + counters.garbage
+            + counters.same_name;
         if dropped > *before && when.elapsed() > DROPPED {
             tracing::warn!(
                 wrong_key = counters.wrong_key,
                 replay = counters.replay,
                 version = counters.version,
                 garbage = counters.garbage,
+                same_name = counters.same_name,
                 "gossip datagrams were dropped"
             );
             (*when, *before) = (Instant::now(), dropped);

@@ -137,12 +137,13 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
     })?;
     // A bridge that nobody gave a MAC takes the lowest of its ports', and so changes with every pod.
     let mac = made.mac.unwrap_or_default();
-    // A router must not configure itself by somebody else's router advertisements.
-    let no_ra = sysctl::ensure(&format!("net/ipv6/conf/{}/accept_ra", conf.bridge), "0");
-    if let Err(error) = no_ra
-        && !error.is_not_found()
-    {
-        return Err(kernel(error));
+    // A router must not configure itself by somebody else's router advertisements, and until its link-local address
+    // has been probed (a second or two) it could not ask for the MACs of the pods that it forwards to.
+    for key in ["accept_ra", "accept_dad"] {
+        match sysctl::ensure(&format!("net/ipv6/conf/{}/{key}", conf.bridge), "0") {
+            Err(error) if !error.is_not_found() => return Err(kernel(error)),
+            _ => {}
+        }
     }
     let mut changes = vec![
         link::set_alias(made.index, MARK),

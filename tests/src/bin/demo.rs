@@ -1,22 +1,26 @@
-//! `make demo`: a node, two pods on its bridge, the packets between them, and then nothing again.
+//! `make demo`: three nodes find each other, pods are added through CNI, packets cross, a daemon dies, and then nothing is
+//! left.
 
 #![allow(clippy::print_stdout)]
 
-use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use lab::probe::{TcpEcho, exchange, ping};
+use lab::overlay::{Cluster, Member, Placed};
+use lab::probe::{Capture, LossMeter, TcpEcho, UdpEcho, exchange, ping};
 use lab::report::{Picture, Table, time};
-use lab::{Node, Plugins, Pod, Result, Snapshot, find};
+use lab::{Result, Snapshot};
 use serde_json::Value;
 
-/// The example that the node runs, and the network's name in it.
-const CONF: &str = "10-heddle-dual-stack.conflist";
-const NETWORK: &str = "heddle";
-/// What crosses the bridge by TCP, in bytes.
-const LOAD: usize = 1 << 20;
+/// The three nodes are each other's electors.
+const CONFIG: &str = r#"
+    membership = "gossip"
+    peers = ["192.0.1.11", "192.0.1.12", "192.0.2.13"]
+    keys = ["a secret for a demonstration"]
+"#;
+/// What crosses by TCP in each direction, in bytes.
+const LOAD: usize = 256 << 10;
 
 fn main() -> ExitCode {
     match demo() {
@@ -28,157 +32,219 @@ fn main() -> ExitCode {
     }
 }
 
-/// A pod as its ADD left it.
-struct Attached {
-    pod: Pod,
-    addresses: Vec<IpAddr>,
-    gateways: Vec<IpAddr>,
-    host_interface: String,
-    took: Duration,
-}
-
 fn demo() -> Result {
     let start = Instant::now();
-    let node = Node::new("node")?;
-    Plugins::heddle(&node)?;
-    let conf = std::fs::read(find::workspace().join("conf").join(CONF))?;
-    node.run(|| std::fs::write(format!("/etc/cni/net.d/{CONF}"), conf))?;
-
-    let names = ["web", "client"];
-    let pods: Vec<Attached> = names
+    let mut cluster = Cluster::new(CONFIG)?;
+    let before = traces(&cluster)?;
+    cluster.start()?;
+    cluster.ready()?;
+    let ready = start.elapsed();
+    let added = Instant::now();
+    let pods = cluster
+        .members
         .iter()
-        .map(|name| attach(&node, name))
+        .map(|member| ["web", "client"].map(|name| member.add_pod(name)));
+    let pods: Vec<Vec<Placed>> = pods
+        .map(|pair| pair.into_iter().collect())
         .collect::<Result<_>>()?;
-    println!("{}", picture(&pods));
-    println!("{}", packets(&pods)?);
+    let each = added.elapsed() / 6;
 
-    let mut removed = Duration::ZERO;
-    for Attached { pod, .. } in &pods {
-        removed += cnitool(&node, "del", pod)?.1;
-    }
-    let left = Snapshot::of(node.space())?;
-    let mut traces: Vec<&str> = pods.iter().map(|pod| pod.host_interface.as_str()).collect();
-    traces.extend([
-        "heddle_cni",
-        "networks/heddle/10.",
-        "networks/heddle/fd",
-        "cni/results/heddle-",
-    ]);
-    let is_trace = |line: &&str| traces.iter().any(|trace| line.contains(trace));
-    let leaked: Vec<&str> = left.lines().filter(is_trace).collect();
-    ensure!(leaked.is_empty(), "something was left behind: {leaked:#?}");
+    println!("{}", picture(&cluster, &pods)?);
     println!(
-        "Both pods deleted in {}: no interface, rule or lease of theirs is left.",
-        time(removed)
+        "Three nodes found each other, took a pod CIDR each and were ready after {}; an ADD took {}.\n",
+        time(ready),
+        time(each)
     );
+    println!("{}", packets(&cluster, &pods)?);
     println!(
-        "The node goes with this process. All of it took {}.",
+        "On the wire behind the router: {}\n",
+        on_the_wire(&cluster, &pods)?
+    );
+    println!("{}", killed(&mut cluster, &pods)?);
+    println!("{}", cluster.members[0].heddle("peers").ok()?);
+
+    for (member, pods) in cluster.members.iter().zip(&pods) {
+        pods.iter().try_for_each(|placed| {
+            member.delete_pod(&placed.pod)?;
+            placed.pod.unmount(false)
+        })?;
+    }
+    for member in &mut cluster.members {
+        member.stop(false)?;
+        member.heddle("cleanup").ok()?;
+    }
+    let left: Vec<String> = traces(&cluster)?
+        .into_iter()
+        .filter(|line| !before.contains(line))
+        .collect();
+    ensure!(left.is_empty(), "something was left behind: {left:#?}");
+    println!(
+        "Pods deleted, nodes cleaned up: no device, route, rule, lease or conflist is left. All of it took {}.",
         time(start.elapsed())
     );
     Ok(())
 }
 
-/// Adds a pod as a person would: `heddle-cni cnitool add heddle /run/netns/NAME`.
-fn attach(node: &Node, name: &str) -> Result<Attached> {
-    let pod = node.pod(name)?;
-    let (stdout, took) = cnitool(node, "add", &pod)?;
-    let result: Value = serde_json::from_str(&stdout).context("the result of ADD")?;
-    let each = |key: &str| -> Result<Vec<IpAddr>> {
-        let ips = result["ips"].as_array().into_iter().flatten();
-        let text = ips.map(|ip| ip[key].as_str().unwrap_or_default());
-        text.map(|text| Ok(text.split('/').next().unwrap_or_default().parse()?))
-            .collect()
-    };
-    Ok(Attached {
-        addresses: each("address")?,
-        gateways: each("gateway")?,
-        host_interface: result["interfaces"][1]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
-        pod,
-        took,
-    })
-}
-
-fn cnitool(node: &Node, verb: &str, pod: &Pod) -> Result<(String, Duration)> {
-    let start = Instant::now();
-    let netns = pod.netns().to_string_lossy().into_owned();
-    let words = ["cnitool", verb, NETWORK, &netns];
-    let mut command = node.command("/opt/cni/bin/heddle-cni");
-    let stdout = command.env("CNI_PATH", "/opt/cni/bin").args(words).ok()?;
-    Ok((stdout, start.elapsed()))
-}
-
-fn picture(pods: &[Attached]) -> Picture {
-    let mut picture = Picture::new(78, 13);
-    picture.boxed(0, 0, 78, 13, "node");
-    for (index, pod) in pods.iter().enumerate() {
-        let left = 3 + index * 37;
-        picture.boxed(left, 2, 35, 4, &format!("pod {}", pod.pod.name()));
-        let addresses: Vec<String> = pod.addresses.iter().map(IpAddr::to_string).collect();
-        picture.text(left + 2, 3, &format!("eth0 {}", addresses.join("  ")));
-        picture.text(left + 2, 4, &format!("ADD took {}", time(pod.took)));
-        picture
-            .down(left + 8, 5, 9)
-            .text(left + 10, 7, &pod.host_interface);
+/// What could be left on the nodes: everything but the bridge that waits for the next pod, and sysctls.
+fn traces(cluster: &Cluster) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for member in &cluster.members {
+        let snapshot = Snapshot::of(member.node.space())?.without(&[
+            "sysctl",
+            "cbr0",
+            "last_reserved_ip",
+            "/lock",
+            "/results/ ",
+            "networks/heddle",
+            ".heddle",
+        ]);
+        lines.extend(snapshot.lines().map(str::to_owned));
     }
-    let gateways = pods
-        .first()
-        .map(|pod| &pod.gateways[..])
-        .unwrap_or_default();
-    let gateways: Vec<String> = gateways.iter().map(IpAddr::to_string).collect();
-    picture.boxed(3, 9, 72, 3, "cbr0");
-    picture.centred(39, 10, &format!("gateway {}", gateways.join("  ")));
-    for index in 0..pods.len() {
-        picture.text(3 + index * 37 + 8, 9, "┴");
-    }
-    picture
+    Ok(lines)
 }
 
-fn packets(pods: &[Attached]) -> Result<Table> {
+fn picture(cluster: &Cluster, pods: &[Vec<Placed>]) -> Result<Picture> {
+    const WIDTH: usize = 30;
+    let mut picture = Picture::new(3 * (WIDTH + 1), 14);
+    for (index, (member, pods)) in cluster.members.iter().zip(pods).enumerate() {
+        let left = index * (WIDTH + 1);
+        let status = member.status()?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let cidrs = format!(
+            "{}, {}",
+            text(&status["pod_cidrs"][0]),
+            text(&status["pod_cidrs"][1])
+        );
+        picture.boxed(left, 0, WIDTH, 8, member.node.name());
+        for (row, placed) in pods.iter().enumerate() {
+            let addresses: Vec<String> = placed.addresses.iter().map(ToString::to_string).collect();
+            picture.text(
+                left + 2,
+                1 + row,
+                &format!("{:<7}{}", placed.pod.name(), addresses[0]),
+            );
+            picture.text(left + 2, 3 + row, &format!("{:<7}{}", "", addresses[1]));
+        }
+        picture.text(
+            left + 2,
+            6,
+            &format!("{:<7}{}", "CIDR", text(&status["pod_cidrs"][0])),
+        );
+        picture.down(left + WIDTH / 2, 7, 10);
+        picture.text(left + WIDTH / 2 + 2, 8, &text(&status["endpoints"][0]));
+    }
+    let (wide, third) = (2 * WIDTH + 1, 2 * (WIDTH + 1));
+    picture.boxed(0, 10, wide, 3, "switch 1");
+    picture.boxed(third, 10, WIDTH, 3, "switch 2");
+    picture.centred(WIDTH, 11, "direct between n1 and n2");
+    picture.centred(third + WIDTH / 2, 11, "VXLAN to and from n3");
+    for index in 0..3 {
+        picture.text(WIDTH / 2 + index * (WIDTH + 1), 10, "┴");
+    }
+    let (left, router) = (wide - 11, "└────── router ──────┘");
+    picture.text(left, 12, "┬").text(left, 13, router);
+    picture.text(left + router.chars().count() - 1, 12, "┬");
+    Ok(picture)
+}
+
+/// Every pod to every other, of both families: ICMP and TCP, a line for each pair of nodes.
+fn packets(cluster: &Cluster, pods: &[Vec<Placed>]) -> Result<Table> {
     let mut table = Table::new(&[
         "from",
         "to",
-        "",
+        "path",
+        "pairs",
         "ICMP echo",
         "TCP connect",
-        "TCP 1 MiB there and back",
+        "TCP 256 KiB there and back",
+        "source seen as is",
     ]);
     let load = vec![7; LOAD];
-    for from in pods {
-        for to in pods.iter().filter(|to| to.pod.name() != from.pod.name()) {
-            for address in &to.addresses {
-                let echo = ping(from.pod.space(), *address)?;
-                let server = TcpEcho::start(to.pod.space(), (*address, 0).into())?;
-                let tcp = exchange(from.pod.space(), server.address(), &load)?;
-                ensure!(
-                    tcp.seen == tcp.local,
-                    "{} was seen as {}",
-                    tcp.local,
-                    tcp.seen
-                );
-                table.row([
-                    from.pod.name(),
-                    to.pod.name(),
-                    &address.to_string(),
-                    &time(echo.time),
-                    &time(tcp.connected),
-                    &time(tcp.total),
-                ]);
+    for (from, senders) in cluster.members.iter().zip(pods) {
+        for (to, receivers) in cluster.members.iter().zip(pods) {
+            let (mut echoes, mut connects, mut totals, mut own) =
+                (Vec::new(), Vec::new(), Vec::new(), 0);
+            for sender in senders {
+                for receiver in receivers
+                    .iter()
+                    .filter(|receiver| receiver.addresses != sender.addresses)
+                {
+                    for address in &receiver.addresses {
+                        echoes.push(ping(sender.pod.space(), *address)?.time);
+                        let server = TcpEcho::start(receiver.pod.space(), (*address, 0).into())?;
+                        let tcp = exchange(sender.pod.space(), server.address(), &load)?;
+                        connects.push(tcp.connected);
+                        totals.push(tcp.total);
+                        own += usize::from(tcp.seen == tcp.local);
+                    }
+                }
             }
-        }
-        for gateway in &from.gateways {
-            let echo = ping(from.pod.space(), *gateway)?;
+            ensure!(own == echoes.len(), "a pod was seen under another address");
             table.row([
-                from.pod.name(),
-                "gateway",
-                &gateway.to_string(),
-                &time(echo.time),
-                "",
-                "",
+                from.node.name(),
+                to.node.name(),
+                &path(from, to)?,
+                &echoes.len().to_string(),
+                &time(median(&mut echoes)),
+                &time(median(&mut connects)),
+                &time(median(&mut totals)),
+                "yes",
             ]);
         }
     }
     Ok(table)
+}
+
+fn path(from: &Member, to: &Member) -> Result<String> {
+    if from.node.name() == to.node.name() {
+        return Ok("cbr0".into());
+    }
+    let status = from.status()?;
+    let path = status["peers"][to.node.name()]["path"].as_str();
+    Ok(path.context("a peer has a path")?.to_owned())
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// A packet between two pods as the switch behind the router sees it.
+fn on_the_wire(cluster: &Cluster, pods: &[Vec<Placed>]) -> Result<String> {
+    let (from, to) = (&pods[0][0], &pods[2][0]);
+    let capture = Capture::start(cluster.fabric.space(), Some("sw2"))?;
+    ping(from.pod.space(), to.addresses[0])?;
+    let packets = capture.stop()?;
+    let carried = packets.iter().find(|packet| {
+        let inner = packet.vxlan.as_ref().map(|vxlan| &vxlan.inner);
+        inner.is_some_and(|inner| inner.is_between(from.addresses[0], to.addresses[0]))
+    });
+    Ok(carried
+        .context("no VXLAN packet with the pod's own address was seen")?
+        .to_string())
+}
+
+/// The daemon of the third node dies under traffic and comes back.
+fn killed(cluster: &mut Cluster, pods: &[Vec<Placed>]) -> Result<String> {
+    let (from, to) = (&pods[0][0], &pods[2][0]);
+    let echo = UdpEcho::start(to.pod.space(), (to.addresses[0], 0).into())?;
+    let meter = LossMeter::start(from.pod.space(), echo.address())?;
+    let third = &mut cluster.members[2];
+    third.stop(true)?;
+    std::thread::sleep(Duration::from_millis(500));
+    third.start()?;
+    let status = third.wait_ready(2)?;
+    let loss = meter.stop()?;
+    ensure!(
+        loss.lost.is_empty(),
+        "{} of {} packets were lost",
+        loss.lost.len(),
+        loss.sent
+    );
+    Ok(format!(
+        "The daemon of n3 was killed and came back: {} packets lost of {} at 1 kHz, {} changes in the kernel.\n",
+        loss.lost.len(),
+        loss.sent,
+        status["writes"]
+    ))
 }

@@ -1,0 +1,63 @@
+//! The overlay on real kernels: who reaches whom, what is put right by itself, what a restart costs.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod gossip;
+mod healing;
+mod restarts;
+mod traffic;
+
+use std::process::ExitCode;
+
+use lab::{Case, Need};
+
+fn main() -> ExitCode {
+    let needs = [
+        Need::HeddleCni,
+        Need::Heddle,
+        Need::Link("vxlan"),
+        Need::Program("setpriv"),
+        Need::Program("nft"),
+    ];
+    let case = |name, body| Case::new(name, body).needs(needs);
+    lab::main([
+        case("every_pod_reaches_every_pod", traffic::every_pair),
+        case(
+            "what_crosses_the_router_is_vxlan",
+            traffic::vxlan_on_the_wire,
+        ),
+        case("egress_is_masqueraded_but_for_exclusions", traffic::egress),
+        case("nodes_and_pods_reach_each_other", traffic::nodes_and_pods),
+        case(
+            "an_ipv6_underlay_carries_both_families",
+            traffic::ipv6_underlay,
+        ),
+        case("strangers_cannot_inject", traffic::strangers),
+        case("each_row_heals", healing::each),
+        case("the_device_heals", healing::device),
+        case("the_uplink_heals", healing::uplink),
+        case("others_rows_are_untouched", healing::others),
+        case("members_come_and_go", healing::members),
+        case("killed_daemons_lose_no_packet", restarts::killed),
+        case("killed_gossipers_lose_no_packet", restarts::killed_gossip),
+        case(
+            "an_unchanged_restart_writes_nothing",
+            restarts::writes_nothing,
+        ),
+        case("cleanup_removes_all_and_only_ours", restarts::cleanup),
+        case("gossip_finds_everyone", gossip::three_nodes),
+        case(
+            "a_stranger_with_another_key_is_not_heard",
+            gossip::wrong_key,
+        ),
+        case(
+            "a_claim_outlives_the_daemon_and_the_electors",
+            gossip::claims,
+        ),
+        case("a_node_that_is_gone_is_removed", gossip::gone),
+        case("a_range_that_is_too_small_is_named", gossip::exhausted),
+        case("names_that_do_not_do_are_named", gossip::names),
+        case("bad_configurations_are_refused", bad_input::refused),
+        case("trouble_is_named_and_the_rest_goes_on", bad_input::degraded),
+    ])
+}
