@@ -1,15 +1,16 @@
 //! One blocking netlink socket: requests sent in batches, each answer read and accounted for.
 
+mod wire;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
-    NlasIterator,
-};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
+use self::wire::{HEADER, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, malformed, split};
+pub(crate) use self::wire::{Incoming, push, refusal};
 use crate::error::{Error, Result};
 use crate::request::Request;
 
@@ -21,27 +22,14 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 /// How often a dump is begun again before it is given up.
 const DUMP_ATTEMPTS: usize = 32;
 
-const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSG_OVERRUN: u16 = 4;
-/// `NLMSGERR_ATTR_MSG`, include/uapi/linux/netlink.h.
-const EXT_ACK_TEXT: u16 = 1;
-
 /// A netlink socket, in the network namespace that its thread was in when it was made.
 #[derive(Debug)]
 pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
-}
-
-/// One message as it came in.
-pub(crate) struct Incoming<'a> {
-    pub kind: u16,
-    pub flags: u16,
-    pub sequence: u32,
-    pub payload: &'a [u8],
+    /// Whether answers were lost since the last send. The kernel drops all further ones until the rest has been read.
+    overrun: bool,
 }
 
 impl Socket {
@@ -63,6 +51,7 @@ impl Socket {
             socket,
             sequence: 0,
             buffer: Vec::with_capacity(RECEIVE_BUFFER),
+            overrun: false,
         })
     }
 
@@ -244,7 +233,10 @@ impl Socket {
     }
 
     /// Sends what has been put together by [`push`]; the send buffer grows to what a large transaction needs.
-    pub(crate) fn send(&self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        if std::mem::take(&mut self.overrun) {
+            self.discard();
+        }
         let mut room = 0;
         loop {
             match self.socket.send(bytes, 0) {
@@ -259,6 +251,17 @@ impl Socket {
         }
     }
 
+    /// Throws away what is left of answers that nobody waits for any more.
+    fn discard(&mut self) {
+        loop {
+            self.buffer.clear();
+            let left = self.socket.recv(&mut self.buffer, nix::libc::MSG_DONTWAIT);
+            if left.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits for one datagram and hands over each message in it.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(Incoming) -> Result<()>) -> Result<()> {
         self.buffer.clear();
@@ -267,7 +270,10 @@ impl Socket {
             match self.socket.recv(&mut self.buffer, nix::libc::MSG_TRUNC) {
                 Ok(length) => break length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read from the kernel by netlink")(error)),
+                Err(error) => {
+                    self.overrun |= error.raw_os_error() == Some(Errno::ENOBUFS as i32);
+                    return Err(Error::io("read from the kernel by netlink")(error));
+                }
             }
         };
         if length > self.buffer.len() {
@@ -295,84 +301,6 @@ impl AsFd for Socket {
     }
 }
 
-/// Appends one message, padded to the next multiple of four.
-pub(crate) fn push(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, payload: &[u8]) {
-    let length = HEADER + payload.len();
-    // No request comes near 4 GiB.
-    bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(&flags.to_ne_bytes());
-    bytes.extend_from_slice(&sequence.to_ne_bytes());
-    bytes.extend_from_slice(&0_u32.to_ne_bytes());
-    bytes.extend_from_slice(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-}
-
-fn split(bytes: &[u8]) -> Result<(Incoming<'_>, &[u8])> {
-    let short = || malformed(format!("a message of {} bytes is cut short", bytes.len()));
-    let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let parse = || {
-        let length = word(0)? as usize;
-        let payload = bytes.get(HEADER..length)?;
-        let behind = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((
-            Incoming {
-                kind: half(4)?,
-                flags: half(6)?,
-                sequence: word(8)?,
-                payload,
-            },
-            behind,
-        ))
-    };
-    parse().ok_or_else(short)
-}
-
-/// What an error message (or the end of a dump) says went wrong; `None` for an acknowledgement and
-/// for every other message.
-pub(crate) fn refusal(message: &Incoming) -> Option<(Errno, Option<String>)> {
-    if !matches!(message.kind, NLMSG_ERROR | NLMSG_DONE) {
-        return None;
-    }
-    let code = i32::from_ne_bytes(message.payload.get(..4)?.try_into().ok()?);
-    if code >= 0 {
-        return None;
-    }
-    Some((Errno::from_raw(-code), explanation(message)))
-}
-
-/// The kernel's own words, from the attributes behind the error (extended ACK).
-fn explanation(message: &Incoming) -> Option<String> {
-    if message.flags & NLM_F_ACK_TLVS == 0 {
-        return None;
-    }
-    // An error is followed by the header of the request, and by all of it unless capped.
-    let attributes = match message.kind {
-        NLMSG_DONE => 4,
-        _ if message.flags & NLM_F_CAPPED != 0 => 4 + HEADER,
-        _ => {
-            4 + (u32::from_ne_bytes(message.payload.get(4..8)?.try_into().ok()?) as usize)
-                .next_multiple_of(4)
-        }
-    };
-    NlasIterator::new(message.payload.get(attributes..)?)
-        .filter_map(std::result::Result::ok)
-        .find(|attribute| attribute.kind() == EXT_ACK_TEXT)
-        .map(|attribute| {
-            String::from_utf8_lossy(attribute.value())
-                .trim_end_matches('\0')
-                .to_owned()
-        })
-}
-
 fn too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EMSGSIZE as i32)
-}
-
-fn malformed(why: String) -> Error {
-    Error::Decode {
-        about: "netlink",
-        source: DecodeError::from(why),
-    }
 }

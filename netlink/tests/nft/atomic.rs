@@ -1,5 +1,10 @@
 //! All or nothing: refused transactions, stale ones, and what their errors say.
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use netlink::Error;
+use netlink::netns::Netns;
 use netlink::nft::{Chain, Expr, Handle, Hook, Set, Transaction, Type};
 use nix::errno::Errno;
 
@@ -176,21 +181,29 @@ pub fn a_handle_speaks_to_its_own_namespace() {
     assert!(pod.run(listing).unwrap().contains("chain c"));
 }
 
-pub fn a_thousand_refusals_are_one_error() {
+pub fn more_refusals_than_the_socket_holds_are_one_error() {
     commit(with_chain_and_set);
-    let mut handle = Handle::new().unwrap();
-    let mut transaction = Transaction::new(TABLE);
-    (0..1000).for_each(|number| transaction.delete_chain(&format!("nowhere{number}")));
-    for _ in 0..3 {
-        let error = handle.commit(&transaction).unwrap_err();
-        let first = error
-            .to_string()
-            .starts_with("cannot delete nftables chain nowhere0: ");
-        assert!(first || error.errno() == Some(Errno::ENOBUFS), "{error}");
-        assert_eq!(
-            handle.chains(TABLE).unwrap().len(),
-            1,
-            "the socket is in step"
-        );
+    for count in [100, 1000, 20_000] {
+        let mut transaction = Transaction::new(TABLE);
+        (0..count).for_each(|number| transaction.delete_chain(&format!("nowhere{number}")));
+        let here = Netns::current().unwrap();
+        let (done, outcome) = mpsc::channel();
+        // On a thread of its own: what is lost must not be waited for.
+        thread::spawn(move || {
+            let mut handle = Handle::in_netns(&here).unwrap();
+            for _ in 0..3 {
+                let error = handle.commit(&transaction).unwrap_err();
+                let chain = handle.chain(TABLE, "c").unwrap();
+                done.send((error, chain)).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let (error, chain) = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+            let first = error
+                .to_string()
+                .starts_with("cannot delete nftables chain nowhere0: ");
+            assert!(first || error.errno() == Some(Errno::ENOBUFS), "{error}");
+            assert_eq!(chain.map(|chain| chain.name).as_deref(), Some("c"));
+        }
     }
 }
