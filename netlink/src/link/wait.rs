@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::get_by_name;
@@ -32,7 +33,11 @@ pub(crate) fn forwarding(socket: &mut Socket, port: &str, patience: Duration) ->
         if left.is_zero() || !readable(&events, left)? {
             return Ok(false);
         }
-        events.receive(|_| Ok(()))?;
+        match events.receive(|_| Ok(())) {
+            // More happened than the socket could hold: the port may be among it.
+            Err(error) if error.errno() == Some(Errno::ENOBUFS) => {}
+            outcome => outcome?,
+        }
     }
     Ok(true)
 }

@@ -134,7 +134,8 @@ fn main() -> ExitCode {
             a_port_that_forwards_is_not_waited_for,
             a_port_that_is_down_is_given_up_in_time,
             a_port_that_comes_up_is_seen_at_once,
-            the_spanning_tree_is_waited_for
+            the_spanning_tree_is_waited_for,
+            a_flood_of_other_events_does_no_harm
         ),
     ];
     sandbox::main(cases.concat(), &["ip", "bridge", "nft"])

@@ -3,6 +3,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netlink::Handle;
+use netlink::link;
 use netlink::netns::Netns;
 
 use crate::tools::*;
@@ -88,4 +89,23 @@ pub fn the_spanning_tree_is_waited_for() {
         "twice the delay of two seconds: {took:?}"
     );
     assert_eq!(state(), "forwarding");
+}
+
+pub fn a_flood_of_other_events_does_no_harm() {
+    let mut host = handle();
+    a_port(&mut host);
+    let (here, bridge) = (Netns::current().unwrap(), index("br0"));
+    let flood = thread::spawn(move || {
+        let mut handle = Handle::in_netns(&here).unwrap();
+        for round in 0..40 {
+            let alias = |number| link::set_alias(bridge, &format!("round {round} {number}"));
+            handle.execute((0..250).map(alias).collect()).unwrap();
+        }
+    });
+    while !flood.is_finished() {
+        assert!(!timed(&mut host, "port", 200).0);
+    }
+    flood.join().unwrap();
+    sh("ip link set far up; ip link set port up");
+    assert!(timed(&mut host, "port", 5_000).0);
 }
