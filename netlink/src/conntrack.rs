@@ -56,8 +56,9 @@ impl Handle {
         Socket::open(netlink_sys::protocols::NETLINK_NETFILTER).map(Self)
     }
 
-    /// The connections of one family and protocol whose first packet asked for `port`, or for any. The kernel
-    /// does the choosing (since 5.8; before that it sends all, and they are chosen here). Equals
+    /// The connections of one family and protocol whose first packet asked for `port`, or for any. The kernel does
+    /// the choosing (since 5.8, and for one family only; before that it sends all, and they are chosen here), but
+    /// looks through the whole table for it, that of all namespaces: 12 ms for the usual 262,144 buckets. Equals
     /// `conntrack -L -f FAMILY -p PROTOCOL --orig-port-dst PORT`.
     ///
     /// # Errors
@@ -71,7 +72,7 @@ impl Handle {
         let mut parts = vec![ProtoTuple::Protocol(Protocol::from(protocol))];
         parts.extend(port.map(ProtoTuple::DestinationPort));
         let wanted = ConntrackAttribute::CtaTupleOrig(vec![Tuple::Proto(parts)]);
-        let mut query = message(v6, &wanted);
+        let mut query = message(family(v6), &wanted);
         query.extend(filter(port.is_some()));
         let found = self
             .0
@@ -93,7 +94,7 @@ impl Handle {
                 DELETE,
                 0,
                 &Bytes(message(
-                    connection.original.source.is_ipv6(),
+                    family(connection.original.source.is_ipv6()),
                     &ConntrackAttribute::CtaTupleOrig(tuple(connection)),
                 )),
                 "delete",
@@ -138,12 +139,15 @@ fn tuple(connection: &Connection) -> Vec<Tuple> {
     ]
 }
 
-fn message(v6: bool, attribute: &ConntrackAttribute) -> Vec<u8> {
-    let family = if v6 {
+fn family(v6: bool) -> NetfilterProtoFamily {
+    if v6 {
         NetfilterProtoFamily::IPv6
     } else {
         NetfilterProtoFamily::IPv4
-    };
+    }
+}
+
+fn message(family: NetfilterProtoFamily, attribute: &ConntrackAttribute) -> Vec<u8> {
     let mut bytes = emit(&NetfilterHeader::new(family, 0, 0));
     bytes.extend(emit(attribute));
     bytes

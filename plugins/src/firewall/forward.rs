@@ -110,10 +110,14 @@ fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
             let (ours, others): (Vec<_>, Vec<_>) = all
                 .into_iter()
                 .partition(|rule| rule.comment.as_deref().is_some_and(&is_ours));
+            let has_chain = nft.chain(table, OURS).map_err(kernel)?.is_some();
+            if ours.is_empty() && !(others.is_empty() && has_chain) {
+                break;
+            }
             let mut transaction = Transaction::new(table);
             ours.iter()
                 .for_each(|rule| transaction.delete_rule(OURS, rule.handle));
-            if others.is_empty() && nft.chain(table, OURS).map_err(kernel)?.is_some() {
+            if others.is_empty() {
                 transaction.if_generation(generation);
                 for rule in nft.rule_handles(table, FORWARD).map_err(kernel)? {
                     if rule.comment.as_deref() == Some(MARK) {
@@ -122,10 +126,12 @@ fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
                 }
                 transaction.delete_chain(OURS);
             }
+            // Then once more: of two calls that remove at once, each has seen the other's.
             match nft.commit(&transaction) {
-                Ok(()) => break,
-                Err(error) if error.is_busy() || error.is_not_found() => {}
-                Err(error) => return Err(kernel(error)),
+                Err(error) if !error.is_busy() && !error.is_not_found() => {
+                    return Err(kernel(error));
+                }
+                _ => {}
             }
         }
     }

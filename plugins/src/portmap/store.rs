@@ -163,29 +163,37 @@ pub fn collect(call: &Call) -> Result<Vec<Removed>> {
 /// Removes what is ours, and the whole part of the table when no other port is left.
 fn remove_and_take_down(is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
     let mut nft = Handle::new().map_err(kernel)?;
-    let (removed, others) = remove_owned(&mut nft, is_ours)?;
-    if others == Some(0) {
+    let removed = remove_owned(&mut nft, is_ours)?;
+    // Only now: of two calls that remove at once, each has seen the other's.
+    if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_some() && is_empty(&mut nft)? {
         take_down(&mut nft)?;
     }
     Ok(removed)
 }
 
-/// What was removed, and how many elements of others there are in the table if it is there.
-fn remove_owned(
-    nft: &mut Handle,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(Vec<Removed>, Option<usize>)> {
+fn is_empty(nft: &mut Handle) -> Result<bool> {
+    for kind in &KINDS {
+        if !nft
+            .elements(TABLE, kind.targets)
+            .map_err(kernel)?
+            .is_empty()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
     for _ in 0..ATTEMPTS {
         if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_none() {
             break;
         }
         let mut transaction = Transaction::new(TABLE);
-        let (mut removed, mut chains, mut others) = (Vec::new(), Vec::new(), 0);
+        let (mut removed, mut chains) = (Vec::new(), Vec::new());
         let mut mine = |nft: &mut Handle, map: &str| -> Result<Vec<Element>> {
-            let all = nft.elements(TABLE, map).map_err(kernel)?;
-            let is_mine = |element: &Element| element.comment.as_deref().is_some_and(&is_ours);
-            let (mine, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_mine);
-            others += rest.len();
+            let mut mine = nft.elements(TABLE, map).map_err(kernel)?;
+            mine.retain(|element| element.comment.as_deref().is_some_and(&is_ours));
             let keys: Vec<_> = mine.iter().map(by_key).collect();
             transaction.delete_elements(map, &keys);
             Ok(mine)
@@ -207,13 +215,13 @@ fn remove_owned(
             .iter()
             .for_each(|chain| transaction.delete_chain(chain));
         match nft.commit(&transaction) {
-            Ok(()) => return Ok((removed, Some(others))),
+            Ok(()) => return Ok(removed),
             // Another call was there first.
             Err(error) if error.is_not_found() || error.is_busy() => {}
             Err(error) => return Err(kernel(error)),
         }
     }
-    Ok((Vec::new(), None))
+    Ok(Vec::new())
 }
 
 fn by_key(element: &Element) -> Element {
@@ -229,14 +237,8 @@ fn take_down(nft: &mut Handle) -> Result<()> {
     let _lock = NetnsLock::exclusive()?;
     for _ in 0..ATTEMPTS {
         let generation = nft.generation().map_err(kernel)?;
-        for kind in &KINDS {
-            if !nft
-                .elements(TABLE, kind.targets)
-                .map_err(kernel)?
-                .is_empty()
-            {
-                return Ok(());
-            }
+        if !is_empty(nft)? {
+            return Ok(());
         }
         localhost::close(nft)?;
         let chains = nft.chains(TABLE).map_err(kernel)?;
