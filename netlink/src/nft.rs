@@ -28,7 +28,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterProtoFamily};
 pub use self::chain::{Chain, ChainInfo, Hook};
 pub use self::element::{Element, Value};
 pub use self::expr::{Expr, Service};
-pub use self::rule::RuleInfo;
+pub use self::rule::{RuleHandle, RuleInfo};
 pub use self::set::{DataMap, Key, Set, Type};
 pub use self::transaction::Transaction;
 use crate::error::{Error, Result};
@@ -50,6 +50,10 @@ const HEADER: usize = 4;
 pub enum Family {
     /// IPv4 and IPv6.
     Inet,
+    /// IPv4: where `iptables` has its tables.
+    Ipv4,
+    /// IPv6: where `ip6tables` has its tables.
+    Ipv6,
     /// Frames that a bridge carries.
     Bridge,
 }
@@ -141,6 +145,15 @@ impl Handle {
         rule::list(&mut self.0, table)
     }
 
+    /// The rules of one chain with what to delete them by; none when there is no such chain. Equals
+    /// `nft --handle list chain`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn rule_handles(&mut self, table: Table, chain: &str) -> Result<Vec<RuleHandle>> {
+        rule::handles(&mut self.0, table, chain)
+    }
+
     /// One element of a set by its key; `None` when it, its set or its table is not there. Equals
     /// `nft get element`.
     ///
@@ -163,6 +176,8 @@ impl Family {
     fn protocol(self) -> NetfilterProtoFamily {
         match self {
             Self::Inet => NetfilterProtoFamily::Inet,
+            Self::Ipv4 => NetfilterProtoFamily::IPv4,
+            Self::Ipv6 => NetfilterProtoFamily::IPv6,
             Self::Bridge => NetfilterProtoFamily::Bridge,
         }
     }

@@ -18,6 +18,8 @@ const RULES: Rules = Rules {
     },
     base: "prerouting",
     hook: Hook::BRIDGE_PREROUTING,
+    prelude: &[],
+    sets: &[],
     maps: &[Map {
         name: PORTS,
         key: Type::InterfaceName,

@@ -3,6 +3,7 @@
 mod bridge;
 mod cnitool;
 mod error;
+mod firewall;
 mod ipam;
 mod loopback;
 mod mac_spoof;
@@ -31,6 +32,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// The plugins by the `type` that a configuration calls them by; each answers to `heddle-<type>` as well.
 const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("bridge", &bridge::Bridge),
+    ("firewall", &firewall::Firewall),
     ("host-local", &::ipam::HostLocal),
     ("loopback", &loopback::Loopback),
     ("portmap", &portmap::Portmap),

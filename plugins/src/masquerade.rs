@@ -22,6 +22,8 @@ const RULES: Rules = Rules {
     },
     base: "postrouting",
     hook: Hook::SNAT_POSTROUTING,
+    prelude: &[],
+    sets: &[],
     maps: &[
         Map {
             name: IPV4,

@@ -23,6 +23,10 @@ pub struct Rules {
     pub base: &'static str,
     /// Where the base chain hangs.
     pub hook: Hook,
+    /// The rules of the base chain before the lookups.
+    pub prelude: &'static [fn() -> Expr],
+    /// Sets beside the maps.
+    pub sets: &'static [Set<'static>],
     /// The maps that the base chain looks packets up in, in that order.
     pub maps: &'static [Map],
     /// How the names of the chains begin that elements jump to.
@@ -188,6 +192,10 @@ impl Rules {
             name: self.base,
             hook: Some(self.hook),
         });
+        for rule in self.prelude {
+            transaction.add_rule(self.base, rule(), None);
+        }
+        self.sets.iter().for_each(|set| transaction.add_set(set));
         for map in self.maps {
             transaction.add_set(&Set {
                 name: map.name,
@@ -282,10 +290,12 @@ impl Rules {
         for _ in 0..ATTEMPTS {
             let generation = nft.generation().map_err(kernel)?;
             let chains = nft.chains(self.table).map_err(kernel)?;
+            let maps = self.maps.iter().map(|map| map.name);
+            let sets = maps.chain(self.sets.iter().map(|set| set.name));
             let part = Part {
                 chains: &[self.base],
                 prefix: self.prefix,
-                sets: &self.maps.iter().map(|map| map.name).collect::<Vec<_>>(),
+                sets: &sets.collect::<Vec<_>>(),
             };
             let (idle, used): (Vec<_>, Vec<_>) = chains
                 .iter()

@@ -2,6 +2,7 @@
 
 mod service;
 mod state;
+mod xt;
 
 use std::net::IpAddr;
 
@@ -71,6 +72,16 @@ impl Expr {
     /// `ip6 saddr vmap @MAP`.
     pub fn source_v6_verdict(map: &str) -> Self {
         Self::family(true).then(Self(vec![payload(NETWORK_HEADER, 8, 16), verdict_of(map)]))
+    }
+
+    /// `ip daddr vmap @MAP`.
+    pub fn destination_v4_verdict(map: &str) -> Self {
+        Self::family(false).then(Self(vec![payload(NETWORK_HEADER, 16, 4), verdict_of(map)]))
+    }
+
+    /// `ip6 daddr vmap @MAP`.
+    pub fn destination_v6_verdict(map: &str) -> Self {
+        Self::family(true).then(Self(vec![payload(NETWORK_HEADER, 24, 16), verdict_of(map)]))
     }
 
     /// `iifname vmap @MAP`.

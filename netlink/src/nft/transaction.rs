@@ -27,6 +27,7 @@ const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
+const DELETE_RULE: u16 = SUBSYSTEM | 8;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const DELETE_SET: u16 = SUBSYSTEM | 11;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
@@ -120,6 +121,26 @@ impl Transaction {
 
     /// Adds a rule at the end of a chain; a comment is at most 127 bytes long. Equals `nft add rule`.
     pub fn add_rule(&mut self, chain: &str, rule: Expr, note: Option<&str>) {
+        self.push_rule(chain, rule, note, NLM_F_APPEND);
+    }
+
+    /// Puts a rule before all others of a chain. Equals `nft insert rule`.
+    pub fn insert_rule(&mut self, chain: &str, rule: Expr, note: Option<&str>) {
+        self.push_rule(chain, rule, note, 0);
+    }
+
+    /// Deletes a rule by its number. Equals `nft delete rule … handle NUMBER`.
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        let attributes = [
+            RuleAttribute::Table(self.table.name.to_owned()),
+            RuleAttribute::Chain(chain.to_owned()),
+            RuleAttribute::Handle(handle),
+        ];
+        let object = format!("a rule in nftables chain {chain}");
+        self.push(DELETE_RULE, 0, &attributes, "delete", object);
+    }
+
+    fn push_rule(&mut self, chain: &str, rule: Expr, note: Option<&str>, place: u16) {
         let mut attributes = vec![
             RuleAttribute::Table(self.table.name.to_owned()),
             RuleAttribute::Chain(chain.to_owned()),
@@ -128,7 +149,7 @@ impl Transaction {
         attributes.extend(note.map(comment).map(RuleAttribute::UserData));
         self.push(
             NEW_RULE,
-            NLM_F_CREATE | NLM_F_APPEND,
+            NLM_F_CREATE | place,
             &attributes,
             "create",
             format!("a rule in nftables chain {chain}"),

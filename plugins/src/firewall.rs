@@ -1,0 +1,103 @@
+//! `firewall`: lets a pod's packets through the host's FORWARD chain, and keeps other networks' pods out where the
+//! configuration wants it. The order of the verbs stands here.
+
+mod conf;
+mod forward;
+mod isolation;
+
+use cni::{AddResult, Call, Code, Error, Plugin, Result};
+use ipnetwork::IpNetwork;
+
+use self::conf::FirewallConf;
+use crate::error::Failures;
+use crate::masquerade;
+use crate::undo::Undo;
+
+/// The plugin; its keys are in [`conf`].
+#[derive(Debug)]
+pub struct Firewall;
+
+impl Plugin for Firewall {
+    fn about(&self) -> &'static str {
+        "CNI firewall plugin of Heddle"
+    }
+
+    fn add(&self, call: &Call) -> Result<AddResult> {
+        let previous = previous(call)?;
+        let conf = FirewallConf::of(call)?;
+        let mut undo = Undo::default();
+        add(call, &conf, previous, &mut undo).map_err(|error| undo.run(error))?;
+        Ok(previous.clone())
+    }
+
+    /// Goes by the attachment, never by addresses: another pod may have them by now.
+    fn del(&self, call: &Call) -> Result<()> {
+        let mut failures = Failures::default();
+        failures.note(forward::remove(call));
+        failures.note(isolation::remove(call));
+        failures.into_result()
+    }
+
+    fn check(&self, call: &Call) -> Result<()> {
+        let previous = previous(call)?;
+        let conf = FirewallConf::of(call)?;
+        let addresses = addresses(call, previous);
+        forward::check(call, &addresses)?;
+        match conf.policy {
+            Some(policy) => isolation::check(call, policy, previous, &addresses),
+            None => Ok(()),
+        }
+    }
+
+    fn gc(&self, call: &Call) -> Result<()> {
+        if call.conf.valid_attachments.is_none() {
+            return Ok(());
+        }
+        let mut failures = Failures::default();
+        failures.note(forward::collect(call));
+        failures.note(isolation::collect(call));
+        failures.into_result()
+    }
+
+    fn status(&self, call: &Call) -> Result<()> {
+        FirewallConf::of(call)?;
+        masquerade::status()
+    }
+}
+
+fn add<'a>(
+    call: &'a Call,
+    conf: &FirewallConf,
+    previous: &AddResult,
+    undo: &mut Undo<'a>,
+) -> Result<()> {
+    let addresses = addresses(call, previous);
+    if let Some(policy) = conf.policy {
+        let bridge = isolation::bridge(previous)?;
+        undo.push("the ingress policy", || isolation::remove(call));
+        isolation::add(call, policy, &bridge, &addresses)?;
+    }
+    undo.push("the FORWARD rules", || forward::remove(call));
+    forward::add(call, &addresses)
+}
+
+/// The pod's own addresses.
+fn addresses(call: &Call, previous: &AddResult) -> Vec<IpNetwork> {
+    let is_pods = |index: Option<usize>| match index {
+        None => true,
+        Some(index) => previous.interfaces.get(index).is_some_and(|interface| {
+            interface.name == call.attachment.ifname && interface.sandbox.is_some()
+        }),
+    };
+    let pods = previous.ips.iter().filter(|ip| is_pods(ip.interface));
+    pods.map(|ip| ip.address).collect()
+}
+
+fn previous(call: &Call) -> Result<&AddResult> {
+    call.conf.prev_result.as_ref().ok_or_else(|| {
+        Error::new(
+            Code::InvalidConfig,
+            "firewall must be called as a chained plugin: put it behind the plugin that makes the interface",
+        )
+    })
+}

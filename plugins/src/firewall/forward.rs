@@ -1,0 +1,176 @@
+//! The way through a FORWARD chain whose policy is to drop, as Docker sets it.
+//!
+//! A packet has to pass every table that looks at it: an `accept` in ours cannot undo a drop in another. So where
+//! `iptables` (its nftables form) has a FORWARD chain, the pod's rules stand in there, in a chain of their own,
+//! written as `iptables -S` can read them. Tables of `iptables-legacy`, of firewalld and of anybody else are out of
+//! reach, and left alone.
+
+use std::net::IpAddr;
+
+use cni::{Call, Code, Error, Result, identity};
+use ipnetwork::IpNetwork;
+use netlink::nft::{Chain, Expr, Family, Handle, Table, Transaction};
+
+use crate::error::kernel;
+use crate::rules;
+
+const TABLES: [Table; 2] = [
+    Table {
+        family: Family::Ipv4,
+        name: "filter",
+    },
+    Table {
+        family: Family::Ipv6,
+        name: "filter",
+    },
+];
+const FORWARD: &str = "FORWARD";
+const OURS: &str = "HEDDLE-FORWARD";
+/// The comment of the rule that leads to [`OURS`].
+const MARK: &str = "heddle";
+/// How often a transaction is made anew because somebody else's came in between.
+const ATTEMPTS: usize = 20;
+
+/// Lets through what the pod sends, and to the pod what belongs to a connection or comes by a host port.
+///
+/// # Errors
+/// What the kernel said.
+pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    remove(call)?;
+    let owner = rules::owner(&call.conf.name, &call.attachment);
+    let mut nft = Handle::new().map_err(kernel)?;
+    for (table, ips) in by_table(addresses) {
+        let mut outcome = Ok(());
+        for _ in 0..ATTEMPTS {
+            let generation = nft.generation().map_err(kernel)?;
+            if ips.is_empty() || nft.chain(table, FORWARD).map_err(kernel)?.is_none() {
+                outcome = Ok(());
+                break;
+            }
+            let mut transaction = Transaction::new(table);
+            if nft.chain(table, OURS).map_err(kernel)?.is_none() {
+                transaction.if_generation(generation);
+                transaction.add_chain(&Chain {
+                    name: OURS,
+                    hook: None,
+                });
+            }
+            if !leads_to_ours(&mut nft, table)? {
+                transaction.if_generation(generation);
+                transaction.insert_rule(FORWARD, Expr::jump(OURS), Some(MARK));
+            }
+            for ip in &ips {
+                let answers = Expr::iptables_destination(*ip).then(Expr::iptables_known_or_dnat());
+                for rule in [answers, Expr::iptables_source(*ip)] {
+                    transaction.add_rule(OURS, rule.then(Expr::accept()), Some(&owner));
+                }
+            }
+            outcome = nft.commit(&transaction);
+            match &outcome {
+                Err(error) if error.is_busy() || error.is_not_found() => {}
+                _ => break,
+            }
+        }
+        outcome.map_err(kernel)?;
+    }
+    Ok(())
+}
+
+/// Removes the attachment's rules.
+///
+/// # Errors
+/// What the kernel said.
+pub fn remove(call: &Call) -> Result<()> {
+    let owner = rules::owner(&call.conf.name, &call.attachment);
+    remove_owned(|mark| mark == owner)
+}
+
+/// Removes the rules of the network's attachments that are not valid.
+///
+/// # Errors
+/// What the kernel said.
+pub fn collect(call: &Call) -> Result<()> {
+    let network = &call.conf.name;
+    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
+    let keep: Vec<_> = valid
+        .iter()
+        .map(|attachment| rules::owner(network, attachment))
+        .collect();
+    remove_owned(|mark| {
+        identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
+    })
+}
+
+fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    let mut nft = Handle::new().map_err(kernel)?;
+    for table in TABLES {
+        for _ in 0..ATTEMPTS {
+            let generation = nft.generation().map_err(kernel)?;
+            let all = nft.rule_handles(table, OURS).map_err(kernel)?;
+            let (ours, others): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .partition(|rule| rule.comment.as_deref().is_some_and(&is_ours));
+            let mut transaction = Transaction::new(table);
+            ours.iter()
+                .for_each(|rule| transaction.delete_rule(OURS, rule.handle));
+            if others.is_empty() && nft.chain(table, OURS).map_err(kernel)?.is_some() {
+                transaction.if_generation(generation);
+                for rule in nft.rule_handles(table, FORWARD).map_err(kernel)? {
+                    if rule.comment.as_deref() == Some(MARK) {
+                        transaction.delete_rule(FORWARD, rule.handle);
+                    }
+                }
+                transaction.delete_chain(OURS);
+            }
+            match nft.commit(&transaction) {
+                Ok(()) => break,
+                Err(error) if error.is_busy() || error.is_not_found() => {}
+                Err(error) => return Err(kernel(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the pod's rules are where a FORWARD chain is.
+///
+/// # Errors
+/// Code 999 when they are not.
+pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    let owner = rules::owner(&call.conf.name, &call.attachment);
+    let mut nft = Handle::new().map_err(kernel)?;
+    for (table, ips) in by_table(addresses) {
+        if ips.is_empty() || nft.chain(table, FORWARD).map_err(kernel)?.is_none() {
+            continue;
+        }
+        let rules = nft.rule_handles(table, OURS).map_err(kernel)?;
+        let is_own = |comment: &Option<String>| comment.as_deref() == Some(owner.as_str());
+        let count = rules.iter().filter(|rule| is_own(&rule.comment)).count();
+        if count < 2 * ips.len() || !leads_to_ours(&mut nft, table)? {
+            return Err(Error::new(
+                Code::Internal,
+                format!(
+                    "the pod's rules are missing in the host's FORWARD chain: chain {OURS} has {count} of {}, or nothing jumps to it",
+                    2 * ips.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn leads_to_ours(nft: &mut Handle, table: Table) -> Result<bool> {
+    let rules = nft.rule_handles(table, FORWARD).map_err(kernel)?;
+    Ok(rules
+        .iter()
+        .any(|rule| rule.comment.as_deref() == Some(MARK)))
+}
+
+/// The addresses of each table's family.
+fn by_table(addresses: &[IpNetwork]) -> [(Table, Vec<IpAddr>); 2] {
+    let of = |v6: bool| {
+        let family = addresses.iter().filter(|address| address.is_ipv6() == v6);
+        family.map(|address| address.ip()).collect()
+    };
+    [(TABLES[0], of(false)), (TABLES[1], of(true))]
+}
