@@ -13,6 +13,7 @@ use crate::nexthop::{self, Nexthop};
 use crate::request::Request;
 use crate::route::{self, Route, RouteFilter, RouteHop};
 use crate::socket::Socket;
+use crate::tc;
 
 /// One socket; everything asked through it is about the namespace in which it was opened.
 #[derive(Debug)]
@@ -74,6 +75,31 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         link::list(&mut self.0)
+    }
+
+    /// The token bucket that is a link's queue; `None` when another queue is. Equals `tc qdisc show dev NAME root`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn bucket(&mut self, index: u32) -> Result<Option<tc::Bucket>> {
+        tc::bucket(&mut self.0, index)
+    }
+
+    /// Whether a filter looks at what comes in by a link. Equals `tc filter show dev NAME ingress`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn has_ingress_filter(&mut self, index: u32) -> Result<bool> {
+        tc::has_ingress_filter(&mut self.0, index)
+    }
+
+    /// Deletes a link's token bucket and its ingress queue with the filters, as far as they are there. Equals
+    /// `tc qdisc delete dev NAME root` and `tc qdisc delete dev NAME ingress`.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn clear_traffic_control(&mut self, index: u32) -> Result<()> {
+        tc::clear(&mut self.0, index)
     }
 
     /// The VLANs of one bridge port. Equals `bridge vlan show dev NAME`.

@@ -23,6 +23,7 @@ mod request;
 pub mod route;
 mod socket;
 pub mod sysctl;
+pub mod tc;
 
 pub use address::Address;
 pub use error::{Error, Result};

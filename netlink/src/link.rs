@@ -2,6 +2,7 @@
 //! here has a file in `link/`.
 
 mod bridge;
+mod ifb;
 mod port;
 pub(crate) mod settings;
 mod veth;
@@ -16,6 +17,7 @@ use netlink_packet_route::link::{
 };
 
 pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
+pub use self::ifb::Ifb;
 pub use self::port::{BridgePort, PortInfo};
 pub use self::settings::{LinkSettings, set_all_multicast, set_tx_queue_length};
 pub use self::veth::Veth;

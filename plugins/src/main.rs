@@ -1,5 +1,6 @@
 //! `heddle-cni`: one executable for every plugin; the name that it is called by says which one it is.
 
+mod bandwidth;
 mod bridge;
 mod cnitool;
 mod error;
@@ -31,6 +32,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// The plugins by the `type` that a configuration calls them by; each answers to `heddle-<type>` as well.
 const PLUGINS: &[(&str, &dyn Plugin)] = &[
+    ("bandwidth", &bandwidth::Bandwidth),
     ("bridge", &bridge::Bridge),
     ("firewall", &firewall::Firewall),
     ("host-local", &::ipam::HostLocal),

@@ -182,7 +182,8 @@ impl Chain {
         Ok(())
     }
 
-    /// ADD with each of its system calls failing in its turn: it changes nothing, or all, and a retry works.
+    /// ADD with each of its system calls failing in its turn: it changes nothing, or all, and a retry works. None of
+    /// them starts anything.
     pub fn add_with_each_call_failing(&self, conf: &Value) -> Result {
         const FAULTS: [(&str, &str); 6] = [
             ("sendto", "ENOBUFS"),
@@ -197,6 +198,11 @@ impl Chain {
         let call = self.plugins.call("ADD", &with_result).pod(&attached.pod);
         let traced = call.clone().traced().send()?;
         traced.done()?;
+        ensure!(
+            (traced.trace.programs(), traced.trace.forks()) == (0, 0),
+            "ADD started something: {:#?}",
+            traced.trace.lines()
+        );
         self.del(conf, &attached)?;
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         traced

@@ -1,0 +1,356 @@
+//! `bandwidth`: what really goes through, in both directions, and that nothing is left of it.
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use lab::chain::{Attached, Chain};
+use lab::inspect::{ip_one, sh};
+use lab::{Case, Need, Result, Space, conf, with_prev};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let needs = [
+        Need::HeddleCni,
+        Need::Program("ip"),
+        Need::Program("nft"),
+        Need::Program("tc"),
+        Need::Link("ifb"),
+        Need::Qdisc("tbf"),
+    ];
+    let case = |name, body| Case::new(name, body).needs(needs);
+    lab::main([
+        case(
+            "rates_are_kept_in_both_directions",
+            rates_are_kept_in_both_directions,
+        ),
+        case(
+            "one_direction_leaves_the_other_alone",
+            one_direction_leaves_the_other_alone,
+        ),
+        case(
+            "the_runtime_fills_in_what_the_configuration_leaves",
+            the_runtime_fills_in_what_the_configuration_leaves,
+        ),
+        case(
+            "a_second_add_and_a_second_interface",
+            a_second_add_and_a_second_interface,
+        ),
+        case("nothing_wanted_nothing_done", nothing_wanted_nothing_done),
+        case("bad_configurations", bad_configurations),
+        case("check_sees_what_is_missing", check_sees_what_is_missing),
+        case(
+            "gc_removes_the_stale_and_nothing_else",
+            gc_removes_the_stale_and_nothing_else,
+        ),
+        case("del_in_every_condition", del_in_every_condition),
+        case("add_with_each_call_failing", add_with_each_call_failing)
+            .needs([Need::Program("strace")]),
+    ])
+}
+
+fn bandwidth(changes: Value) -> Value {
+    conf::with(
+        json!({"cniVersion": "1.1.0", "name": "lab", "type": "bandwidth"}),
+        changes,
+    )
+}
+
+const M: u64 = 1_000_000;
+
+/// Megabits a second that one TCP connection carries, once its first burst is over.
+fn measure(from: &Space, to: &Space, address: SocketAddr) -> Result<f64> {
+    let listener = to.run(|| TcpListener::bind(address))?;
+    let address = listener.local_addr()?;
+    let until = Instant::now() + Duration::from_millis(2500);
+    let sender = from.spawn(move || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+        while Instant::now() < until && stream.write(&[0; 64 * 1024]).is_ok() {}
+        Ok(())
+    });
+    let (mut stream, _) = listener.accept()?;
+    let (mut buffer, mut counted) = (vec![0; 256 * 1024], 0_u64);
+    let warm = Instant::now() + Duration::from_millis(700);
+    let mut started = None;
+    while Instant::now() < until {
+        let length = stream.read(&mut buffer)? as u64;
+        match started {
+            None if Instant::now() >= warm => started = Some(Instant::now()),
+            None => {}
+            Some(_) => counted += length,
+        }
+    }
+    let started = started.context("nothing came")?;
+    let seconds = started.elapsed().as_secs_f64();
+    drop(stream);
+    let _ = sender.join();
+    Ok(counted as f64 * 8.0 / seconds / M as f64)
+}
+
+fn to_pod(chain: &Chain, pod: &Attached, index: usize) -> Result<f64> {
+    let address = SocketAddr::new(pod.address(index)?, 0);
+    measure(chain.node.space(), pod.pod.space(), address)
+}
+
+fn from_pod(chain: &Chain, pod: &Attached) -> Result<f64> {
+    measure(pod.pod.space(), chain.node.space(), "10.88.0.1:0".parse()?)
+}
+
+fn rates_are_kept_in_both_directions() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    for megabits in [10, 100, 1000] {
+        // As kubelet writes the annotations down.
+        let limits = json!({
+            "ingressRate": megabits * M, "ingressBurst": i32::MAX, "egressRate": megabits * M, "egressBurst": i32::MAX,
+        });
+        let conf = bandwidth(
+            json!({"capabilities": {"bandwidth": true}, "runtimeConfig": {"bandwidth": limits}}),
+        );
+        let result = chain.add(&conf, &pod)?;
+        let ifb = &result["interfaces"][3];
+        let shown = ip_one(
+            chain.node.space(),
+            &format!("link show dev {}", ifb["name"].as_str().context("an ifb")?),
+        )?;
+        assert_eq!(
+            (&shown["address"], &shown["ifalias"]),
+            (&ifb["mac"], &json!("heddle/lab/pod/eth0"))
+        );
+        chain.check(&conf, &pod)?;
+        let found = [
+            to_pod(&chain, &pod, 0)?,
+            to_pod(&chain, &pod, 1)?,
+            from_pod(&chain, &pod)?,
+        ];
+        println!(
+            "{megabits} Mbit/s: in {:.1} (IPv4) {:.1} (IPv6), out {:.1}",
+            found[0], found[1], found[2]
+        );
+        for rate in found {
+            let wanted = megabits as f64;
+            ensure!(
+                (rate - wanted).abs() < wanted / 10.0,
+                "{rate:.1} instead of {wanted} Mbit/s"
+            );
+        }
+        chain.del(&conf, &pod)?;
+    }
+    Ok(())
+}
+
+fn one_direction_leaves_the_other_alone() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    for (changes, limited_in) in [
+        (json!({"ingressRate": 20 * M, "ingressBurst": M}), true),
+        (json!({"egressRate": 20 * M, "egressBurst": M}), false),
+    ] {
+        let conf = bandwidth(changes);
+        let before = chain.snapshot()?;
+        let printed = chain.add(&conf, &pod)?;
+        if limited_in {
+            assert_eq!(printed, pod.result, "the result is passed through");
+        }
+        let (inwards, outwards) = (to_pod(&chain, &pod, 0)?, from_pod(&chain, &pod)?);
+        ensure!((inwards < 22.0) == limited_in, "in: {inwards:.0} Mbit/s");
+        ensure!((outwards < 22.0) != limited_in, "out: {outwards:.0} Mbit/s");
+        chain.check(&conf, &pod)?;
+        chain.del(&conf, &pod)?;
+        chain.snapshot()?.same_as(&before)?;
+    }
+    Ok(())
+}
+
+/// What `tc` says of the bucket of a link: rate in bytes a second, burst in bytes.
+fn bucket(chain: &Chain, link: &str) -> Result<Option<(u64, u64)>> {
+    let text = sh(
+        chain.node.space(),
+        &format!("tc -j qdisc show dev {link} root"),
+    )?;
+    let shown: Value = serde_json::from_str(&text)?;
+    let options = &shown[0]["options"];
+    Ok(options["rate"].as_u64().zip(options["burst"].as_u64()))
+}
+
+fn the_runtime_fills_in_what_the_configuration_leaves() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let conf = bandwidth(json!({
+        "ingressRate": 80 * M, "ingressBurst": 8 * M, "latency": 50,
+        "runtimeConfig": {"bandWidth": {"ingressRate": 8 * M, "ingressBurst": M, "egressRate": 16 * M, "egressBurst": 4 * M}},
+    }));
+    let result = chain.add(&conf, &pod)?;
+    chain.check(&conf, &pod)?;
+    assert_eq!(
+        bucket(&chain, pod.host_link()?)?,
+        Some((10 * M, M)),
+        "the configuration goes before the runtime"
+    );
+    let ifb = result["interfaces"][3]["name"].as_str().context("an ifb")?;
+    assert_eq!(bucket(&chain, ifb)?, Some((2 * M, M / 2)));
+    Ok(())
+}
+
+fn a_second_add_and_a_second_interface() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let before = chain.snapshot()?;
+    let both = |rate: u64| bandwidth(json!({"ingressRate": rate, "egressRate": rate}));
+    let once = chain.add(&both(10 * M), &pod)?;
+    let again = chain.add(&both(80 * M), &pod)?;
+    assert_eq!(
+        once["interfaces"][3]["name"],
+        again["interfaces"][3]["name"]
+    );
+    chain.check(&both(80 * M), &pod)?;
+    assert_eq!(
+        bucket(&chain, pod.host_link()?)?.map(|(rate, _)| rate),
+        Some(10 * M)
+    );
+    // Another interface of the same pod has an ifb of its own.
+    sh(
+        chain.node.space(),
+        "ip link add second type veth peer name eth1 netns pod; ip link set second up",
+    )?;
+    let mut result = pod.result.clone();
+    result["interfaces"][1]["name"] = "second".into();
+    result["interfaces"][2]["name"] = "eth1".into();
+    let conf = with_prev(&both(10 * M), &result);
+    let call = |verb: &str| chain.plugins.call(verb, &conf).pod(&pod.pod).ifname("eth1");
+    let other = call("ADD").send()?.result()?;
+    ensure!(other["interfaces"][3]["name"] != again["interfaces"][3]["name"]);
+    call("CHECK").send()?.done()?;
+    chain.del(&both(1), &pod)?;
+    call("CHECK").send()?.done()?;
+    call("DEL").send()?.done()?;
+    sh(chain.node.space(), "ip link delete second")?;
+    chain.snapshot()?.same_as(&before)
+}
+
+fn nothing_wanted_nothing_done() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let before = chain.snapshot()?;
+    for conf in [
+        bandwidth(json!({})),
+        bandwidth(json!({"ingressRate": 0, "egressBurst": 0})),
+    ] {
+        assert_eq!(chain.add(&conf, &pod)?, pod.result);
+        chain.check(&conf, &pod)?;
+        chain.del(&conf, &pod)?;
+        chain.snapshot()?.same_as(&before)?;
+    }
+    let (code, message) = chain
+        .plugins
+        .add(&bandwidth(json!({})), &pod.pod)?
+        .failure()?;
+    ensure!(
+        code == 7 && message.contains("chained"),
+        "{code}: {message}"
+    );
+    Ok(())
+}
+
+fn bad_configurations() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    for (changes, part) in [
+        (json!({"ingressBurst": 1000}), "ingressBurst"),
+        (json!({"egressRate": 7, "egressBurst": 8}), "egressRate"),
+        (json!({"egressRate": -1}), "egressRate"),
+        (json!({"ingressRate": M, "latency": 0}), "latency"),
+        (
+            json!({"runtimeConfig": {"bandwidth": {"ingressRate": "1M"}}}),
+            "runtimeConfig.bandwidth.ingressRate",
+        ),
+    ] {
+        let (code, message) = chain.refused(&bandwidth(changes), &pod)?;
+        ensure!(
+            code == 7 && message.contains(part),
+            "{code}: {message} lacks {part:?}"
+        );
+    }
+    sh(
+        pod.pod.space(),
+        "ip link add tap0 type ifb; ip link delete eth0",
+    )?;
+    let (code, message) = chain.refused(&everything(), &pod)?;
+    ensure!(code == 7 && message.contains("eth0"), "{code}: {message}");
+    chain.plugins.status(&everything())?.done()
+}
+
+fn everything() -> Value {
+    bandwidth(json!({"ingressRate": 50 * M, "ingressBurst": M, "egressRate": 50 * M}))
+}
+
+fn check_sees_what_is_missing() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let conf = everything();
+    let result = chain.add(&conf, &pod)?;
+    let (link, ifb) = (
+        pod.host_link()?,
+        result["interfaces"][3]["name"].as_str().context("an ifb")?,
+    );
+    for damage in [
+        format!("tc qdisc delete dev {link} root"),
+        format!(
+            "tc qdisc replace dev {link} root handle 1: tbf rate 51mbit burst 125kb latency 25ms"
+        ),
+        format!("tc qdisc replace dev {link} root handle 2: pfifo"),
+        format!("tc qdisc delete dev {link} ingress"),
+        format!("tc filter delete dev {link} ingress"),
+        format!("tc qdisc delete dev {ifb} root"),
+        format!("ip link set {ifb} down"),
+        format!("ip link delete {ifb}"),
+    ] {
+        chain.check(&conf, &pod)?;
+        sh(chain.node.space(), &damage)?;
+        let before = chain.snapshot()?;
+        chain
+            .complaint(&conf, &pod)
+            .with_context(|| damage.clone())?;
+        chain.snapshot()?.same_as(&before)?;
+        chain.add(&conf, &pod).with_context(|| damage.clone())?;
+    }
+    chain.del(&conf, &pod)
+}
+
+fn gc_removes_the_stale_and_nothing_else() -> Result {
+    let chain = Chain::new()?;
+    let pods = ["live", "stale", "elsewhere"];
+    let pods: Vec<_> = pods
+        .iter()
+        .map(|name| chain.attach(name))
+        .collect::<Result<_>>()?;
+    let conf = bandwidth(json!({"egressRate": 50 * M}));
+    chain.add(&conf, &pods[0])?;
+    chain.add(
+        &conf::with(conf.clone(), json!({"name": "other"})),
+        &pods[2],
+    )?;
+    let ifbs = || -> Result<usize> {
+        Ok(sh(chain.node.space(), "ip -br link show type ifb")?
+            .lines()
+            .count())
+    };
+    chain.add(&conf, &pods[1])?;
+    chain.plugins.call("GC", &conf).send()?.done()?;
+    assert_eq!(ifbs()?, 3);
+    for _ in 0..2 {
+        chain.plugins.gc(&conf, &[("live", "eth0")])?.done()?;
+        assert_eq!(ifbs()?, 2);
+    }
+    chain.check(&conf, &pods[0])
+}
+
+fn del_in_every_condition() -> Result {
+    Chain::new()?.del_in_every_condition(&everything())
+}
+
+fn add_with_each_call_failing() -> Result {
+    Chain::new()?.add_with_each_call_failing(&everything())
+}
