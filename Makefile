@@ -29,7 +29,7 @@ test: build missing ## All tests; what this machine lacks is skipped with the re
 	PATH="$(TOOLS):$$PATH" RUST_LIB_BACKTRACE=1 \
 	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked --workspace --no-fail-fast
 
-demo: build ## A node, two pods and the packets between them, then nothing again
+demo: build ## Three nodes, their pods and the packets between them, then nothing again
 	cargo build --locked --quiet -p lab --bin demo
 	@$(AS_ROOT) $(OUTPUT)/debug/demo
 

@@ -16,6 +16,7 @@ const PEERS_V6: &str = "peers6";
 const MASQUERADE: &str = "masquerade";
 const VXLAN_IN: &str = "vxlan-in";
 const VXLAN_OUT: &str = "vxlan-out";
+const VXLAN_PEERS: &str = "vxlan-peers";
 
 /// What the table should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,8 +74,6 @@ impl Firewall {
     /// The rules in their order, chain by chain.
     fn rules(&self) -> Vec<(&'static str, Expr)> {
         let vxlan = || Expr::udp_destination_port(self.port);
-        let stranger_v4 = Expr::source_v4_in_set(PEERS_V4, false);
-        let stranger_v6 = Expr::source_v6_in_set(PEERS_V6, false);
         let excluded = self
             .exclude
             .iter()
@@ -87,22 +86,13 @@ impl Firewall {
         if !self.sources.is_empty() {
             rules.extend(excluded.chain(masqueraded).map(|rule| (MASQUERADE, rule)));
         }
+        // What is no VXLAN meets one rule, what comes from a known peer one more.
+        let known = |expr: Expr| expr.then(Expr::notrack()).then(Expr::accept());
         rules.extend([
-            (
-                VXLAN_IN,
-                vxlan()
-                    .then(Expr::for_this_host())
-                    .then(stranger_v4)
-                    .then(Expr::drop_()),
-            ),
-            (
-                VXLAN_IN,
-                vxlan()
-                    .then(Expr::for_this_host())
-                    .then(stranger_v6)
-                    .then(Expr::drop_()),
-            ),
-            (VXLAN_IN, vxlan().then(Expr::notrack())),
+            (VXLAN_PEERS, known(Expr::source_v4_in_set(PEERS_V4, true))),
+            (VXLAN_PEERS, known(Expr::source_v6_in_set(PEERS_V6, true))),
+            (VXLAN_PEERS, Expr::for_this_host().then(Expr::drop_())),
+            (VXLAN_IN, vxlan().then(Expr::jump(VXLAN_PEERS))),
             (VXLAN_OUT, vxlan().then(Expr::notrack())),
         ]);
         rules
@@ -154,15 +144,15 @@ impl Firewall {
             });
         }
         let chains = [
-            (MASQUERADE, Hook::SNAT_POSTROUTING),
-            (VXLAN_IN, Hook::RAW_PREROUTING),
-            (VXLAN_OUT, Hook::RAW_OUTPUT),
+            (MASQUERADE, Some(Hook::SNAT_POSTROUTING)),
+            (VXLAN_PEERS, None),
+            (VXLAN_IN, Some(Hook::RAW_PREROUTING)),
+            (VXLAN_OUT, Some(Hook::RAW_OUTPUT)),
         ];
-        for (name, hook) in chains {
-            transaction.add_chain(&Chain {
-                name,
-                hook: Some(hook),
-            });
+        // A chain of NAT makes the kernel track every connection: only where something is masqueraded.
+        let needed = |chain: &str| rules.iter().any(|(of, _)| *of == chain);
+        for (name, hook) in chains.into_iter().filter(|(name, _)| needed(name)) {
+            transaction.add_chain(&Chain { name, hook });
         }
         let all: Vec<IpAddr> = self.peers.iter().copied().collect();
         change_peers(&all, |set, peers| transaction.add_elements(set, peers));

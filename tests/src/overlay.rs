@@ -83,6 +83,15 @@ impl Member {
             .unwrap_or_default()
     }
 
+    /// The memory that the daemon holds (`VmRSS` of proc_pid_status(5)), in MB.
+    pub fn memory(&self) -> Result<f64> {
+        let pid = self.daemon.as_ref().context("no daemon runs")?.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse::<f64>()? / 1024.0)
+    }
+
     /// The operator's command line.
     pub fn heddle(&self, words: &str) -> Command {
         let mut command = self.node.command("/opt/cni/heddle");

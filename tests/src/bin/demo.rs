@@ -110,11 +110,6 @@ fn picture(cluster: &Cluster, pods: &[Vec<Placed>]) -> Result<Picture> {
         let left = index * (WIDTH + 1);
         let status = member.status()?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let cidrs = format!(
-            "{}, {}",
-            text(&status["pod_cidrs"][0]),
-            text(&status["pod_cidrs"][1])
-        );
         picture.boxed(left, 0, WIDTH, 8, member.node.name());
         for (row, placed) in pods.iter().enumerate() {
             let addresses: Vec<String> = placed.addresses.iter().map(ToString::to_string).collect();

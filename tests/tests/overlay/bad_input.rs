@@ -105,6 +105,46 @@ pub fn refused() -> Result {
     Ok(())
 }
 
+/// Without rights, and with gossip's port taken.
+pub fn not_allowed() -> Result {
+    let fabric = Fabric::new()?;
+    fabric.switch(1)?;
+    let member = Member::new(
+        &fabric,
+        "nobody",
+        1,
+        11,
+        &crate::gossip::config(&["192.0.1.11"], ""),
+    )?;
+    let mut command = member.node.command("setpriv");
+    command.args([
+        "--reuid",
+        "65534",
+        "--clear-groups",
+        "/opt/cni/heddle",
+        "daemon",
+    ]);
+    let output = command.output()?;
+    ensure!(output.status.code() == Some(UNAVAILABLE), "{output:?}");
+    ensure!(output.stderr.contains("run as root"), "{output:?}");
+    let _held = member.node.run(|| std::net::UdpSocket::bind("[::]:7946"))?;
+    let output = member.heddle("daemon").output()?;
+    ensure!(output.status.code() == Some(UNAVAILABLE), "{output:?}");
+    ensure!(
+        output
+            .stderr
+            .contains("\"gossip_port\": cannot take UDP port 7946"),
+        "{output:?}"
+    );
+    let status = member.heddle("status").output()?;
+    ensure!(status.status.code() == Some(UNAVAILABLE), "{status:?}");
+    ensure!(
+        status.stderr.contains("does `heddle daemon` run?"),
+        "{status:?}"
+    );
+    Ok(())
+}
+
 pub fn degraded() -> Result {
     let cluster = Cluster::fixed("")?;
     let pods = cluster.pods()?;

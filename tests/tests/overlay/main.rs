@@ -58,6 +58,10 @@ fn main() -> ExitCode {
         case("a_range_that_is_too_small_is_named", gossip::exhausted),
         case("names_that_do_not_do_are_named", gossip::names),
         case("bad_configurations_are_refused", bad_input::refused),
+        case(
+            "missing_rights_and_taken_ports_are_named",
+            bad_input::not_allowed,
+        ),
         case("trouble_is_named_and_the_rest_goes_on", bad_input::degraded),
     ])
 }

@@ -5,9 +5,11 @@
 mod floor;
 mod leases;
 mod parallel;
+mod peers;
 mod pod;
 mod side;
 mod start;
+mod throughput;
 mod times;
 
 use std::process::ExitCode;
@@ -38,5 +40,7 @@ fn bench() -> Result {
     println!("{}", leases::table(&sides)?);
     println!("{}", parallel::table(&sides)?);
     println!("{}", start::table(&sides)?);
+    println!("{}", peers::table()?);
+    println!("{}", throughput::table()?);
     Ok(())
 }

@@ -1,0 +1,250 @@
+//! Whatever order nodes come, go, change and are heard of in, with repeats and losses and passes in between: the kernel ends
+//! as it would from the final set alone. The kernel is a model here; the lab's tests have the real one.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+
+use heddle::config::Config;
+use heddle::diff::{self, Change};
+use heddle::local::Local;
+use heddle::names::{DEVICE, vtep_mac};
+use heddle::node::Node;
+use heddle::observe::Observed;
+use heddle::plan::{Desired, plan};
+use heddle::view::View;
+use ipnetwork::IpNetwork;
+use netlink::Link;
+use proptest::prelude::*;
+
+const DEVICE_INDEX: u32 = 9;
+const UPLINK: u32 = 2;
+
+/// What happens.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A node is heard of, new or with something changed.
+    Heard(Node),
+    /// A node is gone.
+    Gone(String),
+    /// The reconciler looks.
+    Pass { is_settled: bool },
+    /// Someone deletes rows: each one whose number is a multiple.
+    Harm(usize),
+    /// The device is deleted, and all that depends on it.
+    DeviceLost,
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    let cidrs = prop_oneof![Just(0_u8), 1..6_u8];
+    (1..8_u8, 1..8_u8, prop::bool::ANY, cidrs).prop_map(|(name, host, near, share)| {
+        let subnet = if near { 1 } else { 2 };
+        let name = format!("n{name}");
+        let endpoints = vec![
+            format!("192.0.{subnet}.{host}").parse().unwrap(),
+            format!("fd00:{subnet}::{host}").parse().unwrap(),
+        ];
+        let pod_cidrs: Vec<IpNetwork> = match share {
+            0 => Vec::new(),
+            share => vec![
+                format!("10.32.{share}.0/24").parse().unwrap(),
+                format!("fd32:0:0:{share}::/64").parse().unwrap(),
+            ],
+        };
+        Node {
+            vtep_mac: vtep_mac(&name),
+            name,
+            endpoints,
+            pod_cidrs,
+        }
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => node().prop_map(Event::Heard),
+        2 => (1..8_u8).prop_map(|name| Event::Gone(format!("n{name}"))),
+        2 => prop::bool::ANY.prop_map(|is_settled| Event::Pass { is_settled }),
+        1 => (1..4_usize).prop_map(Event::Harm),
+        1 => Just(Event::DeviceLost),
+    ]
+}
+
+fn local() -> Local {
+    Local {
+        index: UPLINK,
+        name: "eth0".into(),
+        mtu: 1500,
+        endpoints: vec![
+            "192.0.1.100".parse().unwrap(),
+            "fd00:1::100".parse().unwrap(),
+        ],
+        on_link: vec![
+            "192.0.1.0/24".parse().unwrap(),
+            "fd00:1::/64".parse().unwrap(),
+        ],
+    }
+}
+
+fn own() -> Node {
+    Node {
+        name: "own".into(),
+        endpoints: Vec::new(),
+        vtep_mac: vtep_mac("own"),
+        pod_cidrs: vec![
+            "10.32.9.0/24".parse().unwrap(),
+            "fd32:0:0:9::/64".parse().unwrap(),
+        ],
+    }
+}
+
+fn config() -> Config {
+    Config {
+        cluster_cidrs: vec!["10.32.0.0/16".parse().unwrap()],
+        ..Config::default()
+    }
+}
+
+fn desired(nodes: &BTreeMap<String, Node>) -> Desired {
+    let view = View::new(nodes.values().cloned());
+    plan(&view, &own(), &local(), &config())
+}
+
+/// A pass of the reconciler over the model.
+fn pass(kernel: &mut Observed, desired: &Desired, is_settled: bool) {
+    for change in diff::device(desired, kernel) {
+        apply(kernel, desired, &change);
+    }
+    let mut changes = diff::rows(desired, kernel, DEVICE_INDEX, UPLINK);
+    if is_settled {
+        changes.extend(diff::stale(desired, kernel, DEVICE_INDEX));
+    }
+    for change in changes {
+        apply(kernel, desired, &change);
+    }
+}
+
+/// What the kernel does with a change, down to what it refuses.
+fn apply(kernel: &mut Observed, desired: &Desired, change: &Change) {
+    match change {
+        Change::MakeDevice => {
+            assert!(kernel.device.is_none(), "EEXIST");
+            kernel.device = Some(Link {
+                index: DEVICE_INDEX,
+                name: DEVICE.into(),
+                mac: Some(desired.device.mac),
+                mtu: desired.device.mtu,
+                up: true,
+                vxlan: Some(desired.device.info),
+                ..Link::default()
+            });
+        }
+        Change::RemoveDevice(_) => lose_device(kernel),
+        Change::SetUp(_) => kernel.device.as_mut().unwrap().up = true,
+        Change::SetMtu(_, mtu) => kernel.device.as_mut().unwrap().mtu = *mtu,
+        Change::SetMac(_, mac) => kernel.device.as_mut().unwrap().mac = Some(*mac),
+        Change::AddAddress(_, network) => assert!(kernel.addresses.insert(*network), "EEXIST"),
+        Change::RemoveAddress(_, network) => assert!(kernel.addresses.remove(network)),
+        Change::SetFdb(row) => {
+            // Replacing keeps what other destinations the MAC has.
+            kernel.fdb.entry(row.mac).or_default().insert(row.dst);
+        }
+        Change::RemoveFdb(row) => {
+            let left = kernel.fdb.get_mut(&row.mac).unwrap();
+            assert!(left.remove(&row.dst), "ENOENT");
+            if left.is_empty() {
+                kernel.fdb.remove(&row.mac);
+            }
+        }
+        Change::SetNeighbour(row) => drop(kernel.neighbours.insert(row.ip, row.mac)),
+        Change::RemoveNeighbour(row) => assert!(kernel.neighbours.remove(&row.ip).is_some()),
+        Change::AddNexthop(row) => {
+            assert!(kernel.nexthops.insert(row.id, *row).is_none(), "EEXIST")
+        }
+        Change::SetNexthop(row) => assert!(kernel.nexthops.insert(row.id, *row).is_some()),
+        Change::RemoveNexthop(row) => {
+            kernel.nexthops.remove(&row.id).unwrap();
+            kernel
+                .routes
+                .retain(|_, routes| routes[0].nexthop_id != Some(row.id));
+        }
+        Change::AddRoute(row) => {
+            assert!(
+                kernel.nexthops.contains_key(&row.nexthop_id.unwrap()),
+                "EINVAL"
+            );
+            assert!(
+                kernel.routes.insert(row.dst, vec![row.clone()]).is_none(),
+                "EEXIST"
+            );
+        }
+        Change::SetRoute(row) => {
+            assert!(
+                kernel.nexthops.contains_key(&row.nexthop_id.unwrap()),
+                "EINVAL"
+            );
+            assert!(kernel.routes.insert(row.dst, vec![row.clone()]).is_some());
+        }
+        // It may have gone with its nexthop.
+        Change::RemoveRoute(row) => drop(kernel.routes.remove(&row.dst)),
+    }
+}
+
+fn lose_device(kernel: &mut Observed) {
+    let lost: Vec<u32> = kernel
+        .nexthops
+        .values()
+        .filter(|row| row.dev == DEVICE_INDEX)
+        .map(|row| row.id)
+        .collect();
+    kernel.nexthops.retain(|id, _| !lost.contains(id));
+    kernel
+        .routes
+        .retain(|_, routes| !routes[0].nexthop_id.is_some_and(|id| lost.contains(&id)));
+    kernel.device = None;
+    kernel.addresses.clear();
+    kernel.fdb.clear();
+    kernel.neighbours.clear();
+}
+
+fn harm(kernel: &mut Observed, every: usize) {
+    let mut number = 0;
+    let mut spared = || {
+        number += 1;
+        number % (every + 1) != 0
+    };
+    kernel.routes.retain(|_, _| spared());
+    kernel.neighbours.retain(|_, _| spared());
+    kernel.fdb.retain(|_, _| spared());
+}
+
+proptest! {
+    #[test]
+    fn the_kernel_depends_on_the_final_set_only(events in prop::collection::vec(event(), 0..40)) {
+        let (mut nodes, mut kernel) = (BTreeMap::new(), Observed::default());
+        for event in events {
+            match event {
+                Event::Heard(node) => drop(nodes.insert(node.name.clone(), node)),
+                Event::Gone(name) => drop(nodes.remove(&name)),
+                Event::Pass { is_settled } => pass(&mut kernel, &desired(&nodes), is_settled),
+                Event::Harm(every) => harm(&mut kernel, every),
+                Event::DeviceLost => lose_device(&mut kernel),
+            }
+        }
+        let last = desired(&nodes);
+        pass(&mut kernel, &last, true);
+        let mut fresh = Observed::default();
+        pass(&mut fresh, &last, true);
+        prop_assert_eq!(&kernel, &fresh);
+        // And then there is nothing left to do.
+        prop_assert!(diff::device(&last, &kernel).is_empty());
+        prop_assert!(diff::rows(&last, &kernel, DEVICE_INDEX, UPLINK).is_empty());
+        prop_assert!(diff::stale(&last, &kernel, DEVICE_INDEX).is_empty());
+    }
+
+    #[test]
+    fn a_view_does_not_depend_on_the_order(nodes in prop::collection::vec(node(), 0..12).prop_shuffle()) {
+        let mut sorted = nodes.clone();
+        sorted.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
+        prop_assert_eq!(View::new(nodes), View::new(sorted));
+    }
+}
