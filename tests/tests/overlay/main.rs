@@ -5,6 +5,7 @@ mod bad_input;
 mod gossip;
 mod healing;
 mod restarts;
+mod seeing;
 mod traffic;
 
 use std::process::ExitCode;
@@ -57,6 +58,11 @@ fn main() -> ExitCode {
         case("a_node_that_is_gone_is_removed", gossip::gone),
         case("a_range_that_is_too_small_is_named", gossip::exhausted),
         case("names_that_do_not_do_are_named", gossip::names),
+        case("it_answers_over_http", seeing::over_http),
+        case(
+            "file_environment_and_flags_go_over_each_other",
+            seeing::configuration,
+        ),
         case("bad_configurations_are_refused", bad_input::refused),
         case(
             "missing_rights_and_taken_ports_are_named",
