@@ -115,15 +115,16 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             Some(_) => {}
         }
     }
-    for (dst, id) in &desired.routes {
+    for (dst, leads) in &desired.routes {
         let route = Route {
-            nexthop_id: Some(*id),
+            nexthop_id: Some(leads.nexthop),
+            mtu: leads.mtu,
             protocol: Some(PROTOCOL),
             ..Route::to(*dst)
         };
         match observed.routes.get(dst).map(Vec::as_slice) {
             None | Some([]) => changes.push(Change::AddRoute(route)),
-            Some([there]) if there.nexthop_id == Some(*id) && there.mtu.is_none() => {}
+            Some([there]) if there.nexthop_id == route.nexthop_id && there.mtu == route.mtu => {}
             Some(_) => changes.push(Change::SetRoute(route)),
         }
     }

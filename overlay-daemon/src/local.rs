@@ -19,8 +19,19 @@ pub struct Local {
     pub mtu: u32,
     /// Its addresses that others can reach, at most one of each family, IPv4 first.
     pub endpoints: Vec<IpAddr>,
-    /// The networks whose members are on-link there.
-    pub on_link: Vec<IpNetwork>,
+    /// Where packets that leave by it go.
+    pub routes: Vec<UplinkRoute>,
+}
+
+/// A route by the uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UplinkRoute {
+    /// Its destination.
+    pub dst: IpNetwork,
+    /// Whether the destination is on-link, without a gateway.
+    pub is_on_link: bool,
+    /// The path's MTU in bytes, where it is not the link's.
+    pub mtu: Option<u32>,
 }
 
 /// Overhead of VXLAN in bytes: outer IP header, UDP, VXLAN, inner Ethernet (RFC 7348).
@@ -70,25 +81,26 @@ impl Local {
                 link.name
             ));
         }
-        let on_link = handle
-            .routes(RouteFilter {
-                dev: Some(link.index),
-                ..main
-            })
-            .map_err(said)?
+        let by_uplink = RouteFilter {
+            dev: Some(link.index),
+            ..main
+        };
+        let routes = handle.routes(by_uplink).map_err(said)?;
+        let routes = routes
             .into_iter()
-            .filter(|route| {
-                route.gw.is_none() && route.nexthop_id.is_none() && route.protocol != Some(PROTOCOL)
+            .filter(|route| route.nexthop_id.is_none() && route.protocol != Some(PROTOCOL))
+            .map(|route| UplinkRoute {
+                dst: route.dst,
+                is_on_link: route.gw.is_none() && route.dst.prefix() > 0,
+                mtu: route.mtu,
             })
-            .map(|route| route.dst)
-            .filter(|dst| dst.prefix() > 0 && is_reachable(dst.network()))
             .collect();
         Ok(Self {
             index: link.index,
             name: link.name,
             mtu: link.mtu,
             endpoints,
-            on_link,
+            routes,
         })
     }
 
@@ -99,16 +111,36 @@ impl Local {
 
     /// The MTU that is left inside of VXLAN, in bytes.
     pub fn overlay_mtu(&self) -> u32 {
-        let overhead = match self.vtep() {
-            Some(IpAddr::V6(_)) => OVERHEAD_V6,
-            _ => OVERHEAD_V4,
-        };
-        self.mtu.saturating_sub(overhead)
+        self.mtu.saturating_sub(self.overhead())
+    }
+
+    /// The MTU of the path to an underlay address where it is less than the link's, in bytes.
+    pub fn path_mtu(&self, ip: IpAddr) -> Option<u32> {
+        let limit = self.route_to(ip).and_then(|route| route.mtu);
+        limit.filter(|mtu| *mtu < self.mtu)
+    }
+
+    /// The same, less what VXLAN takes of it.
+    pub fn overlay_path_mtu(&self, ip: IpAddr) -> Option<u32> {
+        self.path_mtu(ip)
+            .map(|mtu| mtu.saturating_sub(self.overhead()))
     }
 
     /// Whether an address is in the same layer 2 network.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
-        self.on_link.iter().any(|network| network.contains(ip))
+        self.route_to(ip).is_some_and(|route| route.is_on_link)
+    }
+
+    fn route_to(&self, ip: IpAddr) -> Option<&UplinkRoute> {
+        let matching = self.routes.iter().filter(|route| route.dst.contains(ip));
+        matching.max_by_key(|route| route.dst.prefix())
+    }
+
+    fn overhead(&self) -> u32 {
+        match self.vtep() {
+            Some(IpAddr::V6(_)) => OVERHEAD_V6,
+            _ => OVERHEAD_V4,
+        }
     }
 }
 

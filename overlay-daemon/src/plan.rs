@@ -26,7 +26,7 @@ pub struct Desired {
     /// The ways to the peers, by number.
     pub nexthops: BTreeMap<u32, Hop>,
     /// Which way leads to a pod CIDR.
-    pub routes: BTreeMap<IpNetwork, u32>,
+    pub routes: BTreeMap<IpNetwork, Leads>,
     /// The nftables table.
     pub firewall: Firewall,
     /// How each peer is reached, by name.
@@ -55,6 +55,15 @@ pub struct Hop {
     pub way: Way,
 }
 
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leads {
+    /// The way's number.
+    pub nexthop: u32,
+    /// The path's MTU in bytes, where it is less than the link's.
+    pub mtu: Option<u32>,
+}
+
 /// By which link a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -71,6 +80,8 @@ pub struct Reach {
     pub ways: BTreeMap<IpNetwork, Way>,
     /// The underlay address it is reached at.
     pub endpoint: Option<IpAddr>,
+    /// The largest packet in bytes that fits every one of the ways and a pod's interface.
+    pub mtu: Option<u32>,
     /// Why not all of its CIDRs are reached.
     pub problem: Option<String>,
 }
@@ -173,8 +184,15 @@ impl Desired {
             };
             let id = self.number(&peer.name, hop);
             self.nexthops.insert(id, hop);
-            self.routes.insert(*cidr, id);
+            let mtu = match (hop.way, vtep) {
+                (Way::Direct, _) => local.path_mtu(hop.gw),
+                (Way::Vxlan, Some(endpoint)) => local.overlay_path_mtu(endpoint),
+                (Way::Vxlan, None) => None,
+            };
+            self.routes.insert(*cidr, Leads { nexthop: id, mtu });
             reach.ways.insert(*cidr, hop.way);
+            let mtu = mtu.unwrap_or(local.overlay_mtu()).min(local.overlay_mtu());
+            reach.mtu = reach.mtu.min(Some(mtu)).or(Some(mtu));
         }
         reach
     }

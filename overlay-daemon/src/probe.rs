@@ -26,6 +26,10 @@ const HEADERS_V6: u32 = 40 + 8;
 const REQUEST: &[u8; 4] = b"hdl?";
 const ANSWER: &[u8; 4] = b"hdl!";
 const SMALLEST: usize = 12;
+/// What a small probe carries, in bytes.
+const SMALL: u32 = 64;
+/// Between two tellings of what was found.
+const TELL: Duration = Duration::from_millis(200);
 
 /// How the overlay carries packets to each peer, by name.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,8 @@ pub struct Probes {
 #[derive(Clone, Debug)]
 pub struct Probe {
     address: IpAddr,
+    /// The largest packet that the path should carry, in bytes.
+    limit: u32,
     /// Last round trip time.
     pub rtt: Option<Duration>,
     /// The largest packet that came back, in bytes.
@@ -57,9 +63,10 @@ impl Probes {
 }
 
 impl Probe {
-    fn new(address: IpAddr) -> Self {
+    fn new(address: IpAddr, limit: u32) -> Self {
         Self {
             address,
+            limit,
             rtt: None,
             mtu: None,
             answered: VecDeque::new(),
@@ -87,6 +94,28 @@ impl Probe {
     /// How long until the next one.
     pub fn due_in(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())
+    }
+
+    /// The next datagram: a full-sized one, and now and then after a lost one a small one, for what is lost only when it is
+    /// large is a matter of the MTU.
+    fn next(&mut self, number: u64, now: Instant) -> Vec<u8> {
+        let headers = if self.address.is_ipv4() {
+            HEADERS_V4
+        } else {
+            HEADERS_V6
+        };
+        let small = self.answered.back() == Some(&false) && self.answered.len().is_multiple_of(2);
+        let size = if small {
+            headers + SMALL
+        } else {
+            self.limit.max(headers + SMALL)
+        };
+        let mut bytes = vec![0; (size - headers) as usize];
+        bytes[..4].copy_from_slice(REQUEST);
+        bytes[4..SMALLEST].copy_from_slice(&number.to_be_bytes());
+        self.waiting = Some((number, now, size));
+        self.due = now + EACH;
+        bytes
     }
 
     fn remember(&mut self, answered: bool) {
@@ -126,6 +155,7 @@ pub async fn run(
             vxlan_port,
         },
         number: 0,
+        told: Instant::now(),
         out,
     };
     let mut beat = tokio::time::interval(Duration::from_secs(1) / BUDGET);
@@ -134,7 +164,8 @@ pub async fn run(
         tokio::select! {
             Ok((length, from)) = prober.v4.recv_from(&mut from_v4) => prober.receive(&from_v4[..length], from).await,
             Ok((length, from)) = receive(prober.v6.as_ref(), &mut from_v6) => prober.receive(&from_v6[..length], from).await,
-            _ = beat.tick() => prober.beat(&report.borrow_and_update().clone()).await,
+            Ok(()) = report.changed() => prober.follow(&report.borrow_and_update()),
+            _ = beat.tick() => prober.beat().await,
         }
     }
 }
@@ -173,6 +204,7 @@ struct Prober {
     v6: Option<UdpSocket>,
     probes: Probes,
     number: u64,
+    told: Instant,
     out: watch::Sender<Probes>,
 }
 
@@ -198,76 +230,54 @@ impl Prober {
                 probe.rtt = Some(when.elapsed());
                 probe.mtu = probe.mtu.max(Some(size));
                 probe.remember(true);
-                self.out.send_replace(self.probes.clone());
             }
         }
     }
 
     /// Sends the probe that is due longest, if one is.
-    async fn beat(&mut self, report: &Report) {
-        self.follow(report);
-        let mtu = report
-            .local
-            .as_ref()
-            .map(crate::local::Local::overlay_mtu)
-            .unwrap_or_default();
+    async fn beat(&mut self) {
         let now = Instant::now();
-        let mut changed = false;
         for probe in self.probes.peers.values_mut() {
             if probe
                 .waiting
-                .is_some_and(|(_, when, _)| when.elapsed() > PATIENCE)
+                .is_some_and(|(_, when, _)| now.duration_since(when) > PATIENCE)
             {
                 probe.remember(false);
-                changed = true;
             }
         }
-        let due = self
-            .probes
-            .peers
-            .values_mut()
-            .filter(|probe| probe.due <= now && probe.waiting.is_none());
+        let free = |probe: &&mut Probe| probe.due <= now && probe.waiting.is_none();
+        let due = self.probes.peers.values_mut().filter(free);
         if let Some(probe) = due.min_by_key(|probe| probe.due) {
             self.number += 1;
-            // A full-sized one, and after a lost one a small one: what is lost only when it is large is a matter of the MTU.
-            let headers = if probe.address.is_ipv4() {
-                HEADERS_V4
-            } else {
-                HEADERS_V6
-            };
-            let small = probe.answered.back() == Some(&false) && probe.answered.len() % 2 == 0;
-            let size = if small {
-                headers + 64
-            } else {
-                mtu.max(headers + 64)
-            };
-            let mut bytes = vec![0; (size - headers) as usize];
-            bytes[..4].copy_from_slice(REQUEST);
-            bytes[4..SMALLEST].copy_from_slice(&self.number.to_be_bytes());
-            probe.waiting = Some((self.number, now, size));
-            probe.due = now + EACH;
-            let to = SocketAddr::new(probe.address, self.port);
+            let (to, bytes) = (
+                SocketAddr::new(probe.address, self.port),
+                probe.next(self.number, now),
+            );
             self.send(to, &bytes).await;
-            changed = true;
         }
-        if changed {
+        if self.told.elapsed() > TELL {
+            self.told = now;
             self.out.send_replace(self.probes.clone());
         }
     }
 
     /// Probes go to the base address of each peer's first CIDR: its VTEP has it.
     fn follow(&mut self, report: &Report) {
-        let addresses: BTreeMap<&String, IpAddr> = report
-            .peers
-            .iter()
-            .filter_map(|(name, reach)| Some((name, reach.ways.keys().next()?.network())))
-            .collect();
+        let mut wanted = BTreeMap::new();
+        for (name, reach) in &report.peers {
+            if let Some((cidr, limit)) = reach.ways.keys().next().zip(reach.mtu) {
+                wanted.insert(name, (cidr.network(), limit));
+            }
+        }
+        let same = |probe: &Probe| (probe.address, probe.limit);
         self.probes
             .peers
-            .retain(|name, probe| addresses.get(name) == Some(&probe.address));
-        for (name, address) in addresses {
+            .retain(|name, probe| wanted.get(name) == Some(&same(probe)));
+        for (name, (address, limit)) in wanted {
             if !self.probes.peers.contains_key(name) {
-                self.probes.peers.insert(name.clone(), Probe::new(address));
+                self.probes
+                    .peers
+                    .insert(name.clone(), Probe::new(address, limit));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use heddle::config::Config;
 use heddle::diff::{self, Change};
-use heddle::local::Local;
+use heddle::local::{Local, UplinkRoute};
 use heddle::names::{DEVICE, vtep_mac};
 use heddle::node::Node;
 use heddle::observe::Observed;
@@ -78,9 +78,22 @@ fn local() -> Local {
             "192.0.1.100".parse().unwrap(),
             "fd00:1::100".parse().unwrap(),
         ],
-        on_link: vec![
-            "192.0.1.0/24".parse().unwrap(),
-            "fd00:1::/64".parse().unwrap(),
+        routes: vec![
+            UplinkRoute {
+                dst: "192.0.1.0/24".parse().unwrap(),
+                is_on_link: true,
+                mtu: None,
+            },
+            UplinkRoute {
+                dst: "fd00:1::/64".parse().unwrap(),
+                is_on_link: true,
+                mtu: None,
+            },
+            UplinkRoute {
+                dst: "192.0.2.4/32".parse().unwrap(),
+                is_on_link: false,
+                mtu: Some(1400),
+            },
         ],
     }
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             "an_ipv6_underlay_carries_both_families",
             traffic::ipv6_underlay,
         ),
+        case("a_narrow_path_has_its_own_mtu", traffic::narrow_path),
         case("strangers_cannot_inject", traffic::strangers),
         case("each_row_heals", healing::each),
         case("the_device_heals", healing::device),

@@ -215,3 +215,26 @@ pub fn strangers() -> Result {
     );
     Ok(())
 }
+
+/// The way to the third node is narrower than the rest.
+pub fn narrow_path() -> Result {
+    let cluster = Cluster::fixed("")?;
+    let first = &cluster.members[0];
+    sh(
+        first.node.space(),
+        "ip route add 192.0.2.0/24 via 192.0.1.1 mtu 1400",
+    )?;
+    first.wait_for("the narrow path", |status| {
+        status["peers"]["n3"]["mtu"] == 1350
+    })?;
+    let routes = sh(
+        first.node.space(),
+        "ip route show 10.32.3.0/24; ip -6 route show fd32:0:0:3::/64; ip route show 10.32.2.0/24",
+    )?;
+    ensure!(routes.matches("mtu 1350").count() == 2, "{routes}");
+    sh(first.node.space(), "ip route delete 192.0.2.0/24")?;
+    first.wait_for("the wide path", |status| {
+        status["peers"]["n3"]["mtu"] == 1450
+    })?;
+    Ok(())
+}
