@@ -1,6 +1,8 @@
 //! A pod on a bridge with another plugin chained behind: what every such plugin is held to.
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
+use std::thread;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -177,6 +179,35 @@ impl Chain {
                 }
                 let call = self.plugins.call("DEL", &self.bridge).pod(&attached.pod);
                 call.netns("").send()?.done()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// ADD, CHECK and DEL for two dozen pods at once, three times; the configuration goes by the pod's number.
+    pub fn many_at_once(&self, conf: impl Fn(u16) -> Value) -> Result {
+        let pods = (0..24).map(|number| self.attach(&format!("p{number}")));
+        let pods: Vec<_> = pods.collect::<Result<_>>()?;
+        let before = self.snapshot()?;
+        for verb in ["ADD", "CHECK", "DEL"].repeat(3) {
+            let calls = (0..).zip(&pods).map(|(number, attached)| {
+                let conf = with_prev(&conf(number), &attached.result);
+                self.plugins.call(verb, &conf).pod(&attached.pod)
+            });
+            let calls: Vec<_> = calls.collect();
+            thread::scope(|scope| -> Result {
+                let threads: Vec<_> = calls
+                    .iter()
+                    .map(|call| scope.spawn(|| call.send()))
+                    .collect();
+                for thread in threads {
+                    let reply = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                    reply.done().context(verb)?;
+                }
+                Ok(())
+            })?;
+            if verb == "DEL" {
+                self.snapshot()?.same_as(&before)?;
             }
         }
         Ok(())

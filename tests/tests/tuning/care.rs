@@ -1,176 +1,7 @@
-//! `tuning`: each setting reaches the kernel, both ends of the link where it has to, and goes back on DEL.
-use std::fs;
-use std::process::ExitCode;
+//! Care: what is refused, noticed, cleaned up, and put back.
+use super::*;
 
-use anyhow::{Context, ensure};
-use lab::chain::{Attached, Chain};
-use lab::inspect::{ip_one, sh};
-use lab::probe::{TcpEcho, exchange};
-use lab::{Case, Need, Result, conf, with_prev};
-use serde_json::{Value, json};
-
-fn main() -> ExitCode {
-    let needs = [Need::HeddleCni, Need::Program("ip"), Need::Program("nft")];
-    let case = |name, body| Case::new(name, body).needs(needs);
-    lab::main([
-        case(
-            "settings_reach_the_kernel_and_go_back",
-            settings_reach_the_kernel_and_go_back,
-        ),
-        case("both_ends_have_the_mtu", both_ends_have_the_mtu),
-        case("the_strongest_source_wins", the_strongest_source_wins),
-        case("sysctls_are_those_of_the_pod", sysctls_are_those_of_the_pod),
-        case(
-            "only_allowed_sysctls_are_changed",
-            only_allowed_sysctls_are_changed,
-        ),
-        case("bad_configurations", bad_configurations),
-        case("check_sees_what_has_changed", check_sees_what_has_changed),
-        case(
-            "gc_removes_the_stale_and_nothing_else",
-            gc_removes_the_stale_and_nothing_else,
-        ),
-        case(
-            "a_backup_of_the_reference_is_put_back",
-            a_backup_of_the_reference_is_put_back,
-        ),
-        case("del_in_every_condition", del_in_every_condition),
-        case("add_with_each_call_failing", add_with_each_call_failing)
-            .needs([Need::Program("strace")]),
-    ])
-}
-
-fn tuning(changes: Value) -> Value {
-    conf::with(
-        json!({"cniVersion": "1.1.0", "name": "lab", "type": "tuning"}),
-        changes,
-    )
-}
-
-fn everything() -> Value {
-    tuning(json!({
-        "sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1", "net.ipv4.ip_local_port_range": "20000 30000"},
-        "mac": "02:00:00:00:00:77", "mtu": 1300, "promisc": true, "allmulti": true, "txQLen": 77,
-    }))
-}
-
-fn sysctl(pod: &Attached, key: &str) -> Result<String> {
-    let path = format!("/proc/sys/net/{key}");
-    Ok(pod.pod.run(|| fs::read_to_string(path))?.trim().to_owned())
-}
-
-fn settings_reach_the_kernel_and_go_back() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    let show = || ip_one(pod.pod.space(), "link show dev eth0");
-    let before = show()?;
-    let conf = everything();
-    let printed = chain.add(&conf, &pod)?;
-    let mut expected = pod.result.clone();
-    expected["interfaces"][2]["mac"] = "02:00:00:00:00:77".into();
-    for index in [1, 2] {
-        expected["interfaces"][index]["mtu"] = 1300.into();
-    }
-    assert_eq!(printed, expected, "nothing else of the result is changed");
-    let shown = show()?;
-    assert_eq!(
-        (&shown["address"], &shown["mtu"], &shown["txqlen"]),
-        (&json!("02:00:00:00:00:77"), &json!(1300), &json!(77))
-    );
-    for flag in ["PROMISC", "ALLMULTI"] {
-        ensure!(shown["flags"].to_string().contains(flag), "{flag}: {shown}");
-    }
-    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "1");
-    assert_eq!(sysctl(&pod, "ipv4/ip_local_port_range")?, "20000\t30000");
-    chain.check(&conf, &pod)?;
-    chain.check_bridge(&pod, &printed)?;
-    // However often ADD comes, what was there at first is put back.
-    chain.add(&conf, &pod)?;
-    chain.add(&tuning(json!({"mtu": 1200})), &pod)?;
-    chain.del(&tuning(json!({})), &pod)?;
-    assert_eq!(show()?, before);
-    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "0");
-    Ok(())
-}
-
-fn both_ends_have_the_mtu() -> Result {
-    let chain = Chain::new()?;
-    let (pod, other) = (chain.attach("pod")?, chain.attach("other")?);
-    let conf = tuning(json!({"mtu": 1300}));
-    chain.add(&conf, &pod)?;
-    let host_end = || {
-        ip_one(
-            chain.node.space(),
-            &format!("link show dev {}", pod.host_link()?),
-        )
-    };
-    assert_eq!(host_end()?["mtu"], 1300);
-    assert_eq!(
-        ip_one(chain.node.space(), "link show dev cbr0")?["mtu"],
-        1500,
-        "the other pods' MTU"
-    );
-    let server = TcpEcho::start(pod.pod.space(), (pod.address(0)?, 80).into())?;
-    exchange(other.pod.space(), server.address(), &[1; 200_000])?;
-    chain.check(&conf, &pod)?;
-    chain.del(&conf, &pod)?;
-    assert_eq!(host_end()?["mtu"], 1500);
-    Ok(())
-}
-
-fn the_strongest_source_wins() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    let mac = |digit: u8| format!("02:00:00:00:00:0{digit}");
-    let sources = [
-        json!({"mac": mac(1)}),
-        json!({}),
-        json!({"runtimeConfig": {"mac": mac(3)}}),
-        json!({"args": {"cni": {"mac": mac(4), "mtu": 1234, "sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1"}}}}),
-    ];
-    let mut conf = tuning(json!({}));
-    for (index, source) in sources.into_iter().enumerate() {
-        conf = conf::with(conf, source);
-        let mut call = chain
-            .plugins
-            .call("ADD", &with_prev(&conf, &pod.result))
-            .pod(&pod.pod);
-        if index > 0 {
-            call = call.args(&format!("IgnoreUnknown=1;K8S_POD_NAME=x;MAC={}", mac(2)));
-        }
-        let result = call.send()?.result()?;
-        assert_eq!(
-            result["interfaces"][2]["mac"],
-            mac(u8::try_from(index)? + 1),
-            "{conf}"
-        );
-    }
-    assert_eq!(ip_one(pod.pod.space(), "link show dev eth0")?["mtu"], 1234);
-    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "1");
-    chain.del(&conf, &pod)
-}
-
-fn sysctls_are_those_of_the_pod() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    let host = || {
-        chain
-            .node
-            .run(|| fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies"))
-    };
-    let (before, conf) = (
-        host()?,
-        tuning(json!({"sysctl": {"net.ipv4.tcp_syncookies": "0"}})),
-    );
-    chain.add(&conf, &pod)?;
-    assert_eq!(sysctl(&pod, "ipv4/tcp_syncookies")?, "0");
-    assert_eq!(host()?, before, "the host's own is left alone");
-    chain.del(&conf, &pod)?;
-    assert_eq!(sysctl(&pod, "ipv4/tcp_syncookies")?, "1");
-    Ok(())
-}
-
-fn only_allowed_sysctls_are_changed() -> Result {
+pub fn only_allowed_sysctls_are_changed() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;
     let list = |text: &str| {
@@ -198,7 +29,7 @@ fn only_allowed_sysctls_are_changed() -> Result {
     chain.del(&conf, &pod)
 }
 
-fn bad_configurations() -> Result {
+pub fn bad_configurations() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;
     for (changes, part) in [
@@ -245,7 +76,7 @@ fn bad_configurations() -> Result {
     Ok(())
 }
 
-fn check_sees_what_has_changed() -> Result {
+pub fn check_sees_what_has_changed() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;
     let conf = everything();
@@ -294,7 +125,7 @@ fn check_sees_what_has_changed() -> Result {
     chain.del(&conf, &pod)
 }
 
-fn gc_removes_the_stale_and_nothing_else() -> Result {
+pub fn gc_removes_the_stale_and_nothing_else() -> Result {
     let chain = Chain::new()?;
     let (live, stale, other) = (
         chain.attach("live")?,
@@ -329,7 +160,7 @@ fn gc_removes_the_stale_and_nothing_else() -> Result {
 }
 
 /// A node that changes over with pods running.
-fn a_backup_of_the_reference_is_put_back() -> Result {
+pub fn a_backup_of_the_reference_is_put_back() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;
     let before = ip_one(pod.pod.space(), "link show dev eth0")?;
@@ -356,7 +187,7 @@ fn a_backup_of_the_reference_is_put_back() -> Result {
 }
 
 /// A chain on which tuning has been used before, so that its directory is there.
-fn warm() -> Result<Chain> {
+pub fn warm() -> Result<Chain> {
     let chain = Chain::new()?;
     let pod = chain.attach("warm")?;
     chain.add(&everything(), &pod)?;
@@ -365,10 +196,14 @@ fn warm() -> Result<Chain> {
     Ok(chain)
 }
 
-fn del_in_every_condition() -> Result {
+pub fn del_in_every_condition() -> Result {
     warm()?.del_in_every_condition(&everything())
 }
 
-fn add_with_each_call_failing() -> Result {
+pub fn add_with_each_call_failing() -> Result {
     warm()?.add_with_each_call_failing(&everything())
+}
+
+pub fn many_at_once() -> Result {
+    warm()?.many_at_once(|_| everything())
 }

@@ -1,4 +1,6 @@
 //! `bandwidth`: what really goes through, in both directions, and that nothing is left of it.
+mod care;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -37,16 +39,26 @@ fn main() -> ExitCode {
             "a_second_add_and_a_second_interface",
             a_second_add_and_a_second_interface,
         ),
-        case("nothing_wanted_nothing_done", nothing_wanted_nothing_done),
-        case("bad_configurations", bad_configurations),
-        case("check_sees_what_is_missing", check_sees_what_is_missing),
+        case(
+            "nothing_wanted_nothing_done",
+            care::nothing_wanted_nothing_done,
+        ),
+        case("bad_configurations", care::bad_configurations),
+        case(
+            "check_sees_what_is_missing",
+            care::check_sees_what_is_missing,
+        ),
         case(
             "gc_removes_the_stale_and_nothing_else",
-            gc_removes_the_stale_and_nothing_else,
+            care::gc_removes_the_stale_and_nothing_else,
         ),
-        case("del_in_every_condition", del_in_every_condition),
-        case("add_with_each_call_failing", add_with_each_call_failing)
-            .needs([Need::Program("strace")]),
+        case("many_at_once", care::many_at_once),
+        case("del_in_every_condition", care::del_in_every_condition),
+        case(
+            "add_with_each_call_failing",
+            care::add_with_each_call_failing,
+        )
+        .needs([Need::Program("strace")]),
     ])
 }
 
@@ -125,10 +137,6 @@ fn rates_are_kept_in_both_directions() -> Result {
             to_pod(&chain, &pod, 1)?,
             from_pod(&chain, &pod)?,
         ];
-        println!(
-            "{megabits} Mbit/s: in {:.1} (IPv4) {:.1} (IPv6), out {:.1}",
-            found[0], found[1], found[2]
-        );
         for rate in found {
             let wanted = megabits as f64;
             ensure!(
@@ -228,129 +236,4 @@ fn a_second_add_and_a_second_interface() -> Result {
     call("DEL").send()?.done()?;
     sh(chain.node.space(), "ip link delete second")?;
     chain.snapshot()?.same_as(&before)
-}
-
-fn nothing_wanted_nothing_done() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    let before = chain.snapshot()?;
-    for conf in [
-        bandwidth(json!({})),
-        bandwidth(json!({"ingressRate": 0, "egressBurst": 0})),
-    ] {
-        assert_eq!(chain.add(&conf, &pod)?, pod.result);
-        chain.check(&conf, &pod)?;
-        chain.del(&conf, &pod)?;
-        chain.snapshot()?.same_as(&before)?;
-    }
-    let (code, message) = chain
-        .plugins
-        .add(&bandwidth(json!({})), &pod.pod)?
-        .failure()?;
-    ensure!(
-        code == 7 && message.contains("chained"),
-        "{code}: {message}"
-    );
-    Ok(())
-}
-
-fn bad_configurations() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    for (changes, part) in [
-        (json!({"ingressBurst": 1000}), "ingressBurst"),
-        (json!({"egressRate": 7, "egressBurst": 8}), "egressRate"),
-        (json!({"egressRate": -1}), "egressRate"),
-        (json!({"ingressRate": M, "latency": 0}), "latency"),
-        (
-            json!({"runtimeConfig": {"bandwidth": {"ingressRate": "1M"}}}),
-            "runtimeConfig.bandwidth.ingressRate",
-        ),
-    ] {
-        let (code, message) = chain.refused(&bandwidth(changes), &pod)?;
-        ensure!(
-            code == 7 && message.contains(part),
-            "{code}: {message} lacks {part:?}"
-        );
-    }
-    sh(
-        pod.pod.space(),
-        "ip link add tap0 type ifb; ip link delete eth0",
-    )?;
-    let (code, message) = chain.refused(&everything(), &pod)?;
-    ensure!(code == 7 && message.contains("eth0"), "{code}: {message}");
-    chain.plugins.status(&everything())?.done()
-}
-
-fn everything() -> Value {
-    bandwidth(json!({"ingressRate": 50 * M, "ingressBurst": M, "egressRate": 50 * M}))
-}
-
-fn check_sees_what_is_missing() -> Result {
-    let chain = Chain::new()?;
-    let pod = chain.attach("pod")?;
-    let conf = everything();
-    let result = chain.add(&conf, &pod)?;
-    let (link, ifb) = (
-        pod.host_link()?,
-        result["interfaces"][3]["name"].as_str().context("an ifb")?,
-    );
-    for damage in [
-        format!("tc qdisc delete dev {link} root"),
-        format!(
-            "tc qdisc replace dev {link} root handle 1: tbf rate 51mbit burst 125kb latency 25ms"
-        ),
-        format!("tc qdisc replace dev {link} root handle 2: pfifo"),
-        format!("tc qdisc delete dev {link} ingress"),
-        format!("tc filter delete dev {link} ingress"),
-        format!("tc qdisc delete dev {ifb} root"),
-        format!("ip link set {ifb} down"),
-        format!("ip link delete {ifb}"),
-    ] {
-        chain.check(&conf, &pod)?;
-        sh(chain.node.space(), &damage)?;
-        let before = chain.snapshot()?;
-        chain
-            .complaint(&conf, &pod)
-            .with_context(|| damage.clone())?;
-        chain.snapshot()?.same_as(&before)?;
-        chain.add(&conf, &pod).with_context(|| damage.clone())?;
-    }
-    chain.del(&conf, &pod)
-}
-
-fn gc_removes_the_stale_and_nothing_else() -> Result {
-    let chain = Chain::new()?;
-    let pods = ["live", "stale", "elsewhere"];
-    let pods: Vec<_> = pods
-        .iter()
-        .map(|name| chain.attach(name))
-        .collect::<Result<_>>()?;
-    let conf = bandwidth(json!({"egressRate": 50 * M}));
-    chain.add(&conf, &pods[0])?;
-    chain.add(
-        &conf::with(conf.clone(), json!({"name": "other"})),
-        &pods[2],
-    )?;
-    let ifbs = || -> Result<usize> {
-        Ok(sh(chain.node.space(), "ip -br link show type ifb")?
-            .lines()
-            .count())
-    };
-    chain.add(&conf, &pods[1])?;
-    chain.plugins.call("GC", &conf).send()?.done()?;
-    assert_eq!(ifbs()?, 3);
-    for _ in 0..2 {
-        chain.plugins.gc(&conf, &[("live", "eth0")])?.done()?;
-        assert_eq!(ifbs()?, 2);
-    }
-    chain.check(&conf, &pods[0])
-}
-
-fn del_in_every_condition() -> Result {
-    Chain::new()?.del_in_every_condition(&everything())
-}
-
-fn add_with_each_call_failing() -> Result {
-    Chain::new()?.add_with_each_call_failing(&everything())
 }
