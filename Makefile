@@ -9,6 +9,8 @@ MUSL    := $(shell uname -m)-unknown-linux-musl
 TARGET  := $(shell { rustup target list --installed 2>/dev/null | grep -qx $(MUSL) \
                      || rustup target add $(MUSL) >/dev/null 2>&1; } && echo $(MUSL) || echo $(HOST))
 STATIC  := $(if $(filter %-musl,$(TARGET)),,-C target-feature=+crt-static)
+# The C in the TLS library needs no C library: any compiler does where there is none for musl.
+export CC_$(subst -,_,$(MUSL)) ?= $(if $(shell command -v musl-gcc),musl-gcc,cc)
 OUTPUT   = $(or $(CARGO_TARGET_DIR),target)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TOOLS   := $(CURDIR)/target/tools

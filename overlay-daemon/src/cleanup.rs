@@ -6,8 +6,9 @@ use netlink::{Handle, link, nft};
 use crate::config::Config;
 use crate::conflist::Conflist;
 use crate::firewall;
-use crate::names::TABLE;
+use crate::names::{BRIDGE_ALIAS, TABLE};
 use crate::observe::Observed;
+use crate::system;
 
 /// Removes conflist, routes, nexthops, device, nftables table and the daemon's files; says what was removed. The claim goes
 /// with the files: it returns to the cluster when its quarantine is over, or by `heddle forget`.
@@ -55,6 +56,15 @@ pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
             Err(error) => failures.push(error.to_string()),
         }
     }
+    match remove_bridge(&mut handle, config) {
+        Ok(true) => removed.push(config.bridge.clone()),
+        Ok(false) => {}
+        Err(why) => failures.push(why),
+    }
+    match system::restore(config) {
+        Ok(restored) => removed.extend(restored),
+        Err(why) => failures.push(why),
+    }
     for directory in [&config.state_dir, &config.run_dir] {
         match std::fs::remove_dir_all(directory) {
             Ok(()) => removed.push(directory.display().to_string()),
@@ -65,5 +75,27 @@ pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
     match failures.is_empty() {
         true => Ok(removed),
         false => Err(failures.join("; ")),
+    }
+}
+
+/// The bridge was made for the conflist's pods: with the last of them gone it has no purpose.
+fn remove_bridge(handle: &mut Handle, config: &Config) -> Result<bool, String> {
+    let said = |error: netlink::Error| error.to_string();
+    let Some(bridge) = handle.link(&config.bridge).map_err(said)? else {
+        return Ok(false);
+    };
+    if bridge.alias.as_deref() != Some(BRIDGE_ALIAS) {
+        return Ok(false);
+    }
+    let links = handle.links().map_err(said)?;
+    if links.iter().any(|link| link.master == Some(bridge.index)) {
+        return Err(format!(
+            "{} still has pods on it and stays: drain the node, then run `heddle cleanup` again",
+            config.bridge
+        ));
+    }
+    match handle.execute(vec![link::delete(bridge.index)]) {
+        Err(error) if !error.is_not_found() => Err(said(error)),
+        _ => Ok(true),
     }
 }

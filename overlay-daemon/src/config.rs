@@ -52,6 +52,8 @@ pub struct Config {
     pub quarantine_seconds: u64,
     /// After how many seconds a node that has gone is taken out of the kernel.
     pub grace_seconds: u64,
+    /// `kubernetes`: how to reach the API server; by the pod's service account unless given.
+    pub kubeconfig: Option<PathBuf>,
     /// UDP port of the probes through the overlay, the same on all nodes.
     pub probe_port: u16,
     /// A TCP address for `/healthz`, `/readyz`, `/metrics` and `/status`, besides the socket in `run_dir`.
@@ -62,6 +64,10 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where the conflist goes.
     pub cni_conf_dir: PathBuf,
+    /// Who may reach a node's pods: with it the conflist chains `firewall` with this `ingressPolicy`.
+    pub ingress_policy: Option<IngressPolicy>,
+    /// Where sysctls are written; elsewhere than `/proc/sys` in a container, which has that read-only.
+    pub sysctl_dir: PathBuf,
 }
 
 /// When peers are reached without VXLAN.
@@ -84,6 +90,20 @@ pub enum MembershipKind {
     Static,
     /// The nodes themselves.
     Gossip,
+    /// The API server.
+    Kubernetes,
+}
+
+/// `ingressPolicy` of the plugin `firewall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IngressPolicy {
+    /// Everyone.
+    Open,
+    /// Pods of the same bridge, and answers.
+    SameBridge,
+    /// No other pod.
+    Isolated,
 }
 
 impl Default for Config {
@@ -107,11 +127,14 @@ impl Default for Config {
             gossip_port: 7946,
             quarantine_seconds: 86_400,
             grace_seconds: 300,
+            kubeconfig: None,
             probe_port: 7947,
             http: None,
             state_dir: "/var/lib/heddle".into(),
             run_dir: "/run/heddle".into(),
             cni_conf_dir: "/etc/cni/net.d".into(),
+            ingress_policy: None,
+            sysctl_dir: "/proc/sys".into(),
         }
     }
 }

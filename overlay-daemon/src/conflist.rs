@@ -9,7 +9,8 @@ use ipnetwork::IpNetwork;
 use netlink::{Handle, link};
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, IngressPolicy};
+use crate::health::StatusFile;
 
 /// Its name in the runtime's directory.
 const FILE: &str = "10-heddle.conflist";
@@ -21,6 +22,8 @@ const FENCED: &str = "10-heddle.conflist.fenced";
 pub struct Conflist {
     directory: PathBuf,
     bridge: String,
+    status_file: PathBuf,
+    ingress_policy: Option<IngressPolicy>,
 }
 
 impl Conflist {
@@ -29,6 +32,8 @@ impl Conflist {
         Self {
             directory: config.cni_conf_dir.clone(),
             bridge: config.bridge.clone(),
+            status_file: StatusFile::new(config).path().clone(),
+            ingress_policy: config.ingress_policy,
         }
     }
 
@@ -101,18 +106,28 @@ impl Conflist {
             .map(|cidr| json!([{"subnet": cidr.to_string()}]))
             .collect();
         // Masquerading is the daemon's: it knows the cluster, the plugin only the node.
-        let conflist = json!({
-            "cniVersion": "1.0.0",
-            "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
-            "name": "heddle",
-            "plugins": [{
+        let mut plugins = vec![
+            json!({
                 "type": "heddle-bridge",
                 "bridge": self.bridge,
                 "isDefaultGateway": true,
                 "hairpinMode": true,
                 "mtu": mtu,
+                "statusFile": self.status_file,
                 "ipam": {"type": "heddle-host-local", "ranges": ranges},
-            }],
+            }),
+            json!({"type": "heddle-portmap", "capabilities": {"portMappings": true}, "snat": true}),
+            json!({"type": "heddle-bandwidth", "capabilities": {"bandwidth": true}}),
+        ];
+        plugins.extend(
+            self.ingress_policy
+                .map(|policy| json!({"type": "heddle-firewall", "ingressPolicy": policy})),
+        );
+        let conflist = json!({
+            "cniVersion": "1.0.0",
+            "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+            "name": "heddle",
+            "plugins": plugins,
         });
         format!("{conflist:#}\n")
     }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::conflist::Conflist;
+use crate::health::{Health, Judge, StatusFile};
 use crate::http::{self, Shared};
 use crate::local::Local;
 use crate::membership::{self, Inputs, Membership};
@@ -52,6 +53,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let (conflist_out, conflist) = watch::channel(Err(
         "the conflist is not written yet: no pass over the kernel so far".to_owned(),
     ));
+    let (health_out, health) = watch::channel(Health::default());
     let (commands, command_seen) = mpsc::channel(8);
     let shared = Shared {
         node: config.node_name.clone(),
@@ -66,6 +68,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let source = membership::run(Inputs {
         config: config.clone(),
         endpoints: endpoints_seen,
+        health,
         commands: command_seen,
         out,
     });
@@ -79,10 +82,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let flow = flow(
         &config,
         &reconciler,
-        membership,
-        report,
-        endpoints,
-        conflist_out,
+        (membership, report),
+        Tellers {
+            endpoints,
+            conflist: conflist_out,
+            health: health_out,
+        },
     );
     tracing::info!(node = config.node_name, "running");
     tokio::select! {
@@ -169,23 +174,30 @@ fn input(config: &Config, membership: &Membership) -> Input {
     }
 }
 
+/// Where [`flow`] says what follows.
+struct Tellers {
+    endpoints: watch::Sender<Vec<std::net::IpAddr>>,
+    conflist: watch::Sender<Result<String, String>>,
+    health: watch::Sender<Health>,
+}
+
 /// Passes on what one task says to those who need it.
 async fn flow(
     config: &Config,
     reconciler: &Reconciler,
-    mut membership: watch::Receiver<Membership>,
-    mut report: watch::Receiver<Report>,
-    endpoints: watch::Sender<Vec<std::net::IpAddr>>,
-    conflist_out: watch::Sender<Result<String, String>>,
+    (mut membership, mut report): (watch::Receiver<Membership>, watch::Receiver<Report>),
+    tell: Tellers,
 ) {
     let conflist = Conflist::new(config);
+    let status_file = StatusFile::new(config);
+    let mut judge = Judge::default();
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             Ok(()) = membership.changed() => reconciler.send(input(config, &membership.borrow_and_update())),
             Ok(()) = report.changed() => {
                 let local = report.borrow_and_update().local.clone();
-                endpoints.send_if_modified(|known| {
+                tell.endpoints.send_if_modified(|known| {
                     let now = local.map(|local| local.endpoints).unwrap_or_default();
                     // An address that is away for a moment is no news: nobody could be told of it.
                     let new = !now.is_empty() && *known != now;
@@ -198,7 +210,17 @@ async fn flow(
             _ = look.tick() => {}
         }
         let state = keep(&conflist, &membership.borrow(), &report.borrow());
-        conflist_out.send_if_modified(|known| std::mem::replace(known, state.clone()) != state);
+        let health = judge.judge(&membership.borrow(), &report.borrow(), &state);
+        // Before anyone hears of it: whoever then asks the plugin gets the same answer.
+        if *tell.health.borrow() != health
+            && let Err(why) = status_file.write(&health)
+        {
+            tracing::warn!("{why}: STATUS of the plugin goes by what it said before");
+        }
+        tell.conflist
+            .send_if_modified(|known| std::mem::replace(known, state.clone()) != state);
+        tell.health
+            .send_if_modified(|known| std::mem::replace(known, health.clone()) != health);
     }
 }
 
@@ -219,7 +241,9 @@ fn keep(conflist: &Conflist, membership: &Membership, report: &Report) -> Result
                 .to_owned(),
         );
     }
-    let Some(local) = report.local.as_ref().filter(|_| report.problems.is_empty()) else {
+    let carries =
+        report.problems.is_empty() && report.carries.as_ref() == Some(&membership.own_cidrs);
+    let Some(local) = report.local.as_ref().filter(|_| carries) else {
         // Once written it stays: pods that live go on living, and DEL needs it.
         return match conflist.is_there() {
             true => Ok(conflist.path().display().to_string()),

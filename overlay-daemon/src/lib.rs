@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod diff;
 pub mod firewall;
 pub mod gossip;
+pub mod health;
 pub mod http;
 pub mod local;
 pub mod membership;

@@ -2,6 +2,7 @@
 
 pub mod fixed;
 pub mod gossip;
+pub mod kubernetes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, MembershipKind};
+use crate::health::Health;
 use crate::node::Node;
 
 /// All that a source knows at one moment.
@@ -61,6 +63,8 @@ pub struct Inputs {
     pub config: Config,
     /// This node's addresses on the underlay, as they change.
     pub endpoints: watch::Receiver<Vec<IpAddr>>,
+    /// Whether this node carries pod traffic, as it changes.
+    pub health: watch::Receiver<Health>,
     /// What people ask for.
     pub commands: mpsc::Receiver<Command>,
     /// Where to say what is known.
@@ -75,6 +79,7 @@ pub async fn run(inputs: Inputs) -> Result<(), String> {
     match inputs.config.membership {
         MembershipKind::Static => fixed::run(inputs).await,
         MembershipKind::Gossip => gossip::run(inputs).await,
+        MembershipKind::Kubernetes => kubernetes::run(inputs).await,
     }
 }
 

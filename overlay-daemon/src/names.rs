@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 pub const DEVICE: &str = "vxlan.heddle";
 /// Protocol of our routes, nexthops and neighbours, beyond those of iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 176;
+/// The alias that `heddle-bridge` gives a bridge of its own making.
+pub const BRIDGE_ALIAS: &str = "heddle";
 /// Our nftables table.
 pub const TABLE: Table = Table {
     family: Family::Inet,

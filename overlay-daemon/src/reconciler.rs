@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnetwork::IpNetwork;
 use netlink::{Event, Handle, Monitor, nft};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::watch;
@@ -51,6 +52,8 @@ pub struct Report {
     pub peers: BTreeMap<String, Reach>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
+    /// This node's pod CIDRs at the last pass that knew who the peers are and left nothing undone; none before that.
+    pub carries: Option<Vec<IpNetwork>>,
     /// Passes so far.
     pub passes: u64,
     /// Changes made in the kernel so far.
@@ -194,7 +197,7 @@ impl Worker {
                     {
                         problems.push(why.to_string());
                     }
-                    problems.extend(system::prepare(&local));
+                    problems.extend(system::prepare(&local, &self.config));
                     self.report.peers = desired.peers;
                 }
                 self.report.local = Some(local);
@@ -210,6 +213,9 @@ impl Worker {
             .iter()
             .filter(|problem| !self.report.problems.contains(problem))
             .for_each(|problem| tracing::warn!("{problem}"));
+        if problems.is_empty() && input.view.is_some() {
+            self.report.carries = Some(input.own.pod_cidrs);
+        }
         self.report.problems = problems;
         self.report.passes += 1;
         self.reports.send_replace(self.report.clone());

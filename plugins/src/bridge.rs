@@ -5,6 +5,7 @@ mod check;
 mod conf;
 mod device;
 mod gateway;
+mod node_status;
 mod port;
 mod vlan_gateway;
 
@@ -68,6 +69,9 @@ impl Plugin for Bridge {
 
     fn status(&self, call: &Call) -> Result<()> {
         let conf = BridgeConf::of(call)?;
+        if let Some(file) = &conf.status_file {
+            node_status::status(file)?;
+        }
         device::status(&conf)?;
         if conf.ip_masq || conf.mac_spoof_check {
             masquerade::status()?;

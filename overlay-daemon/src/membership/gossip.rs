@@ -33,6 +33,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
         mut endpoints,
         mut commands,
         out,
+        ..
     } = inputs;
     // Gossip speaks from the underlay's addresses: there is nothing to say before there is one.
     let own = wait_for_endpoint(&mut endpoints).await;

@@ -1,6 +1,7 @@
 //! The bridge plugin's configuration: raw keys in, one validated [`BridgeConf`] out.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use cni::{Call, Code, Dns, Error, Result};
 use netlink::Mac;
@@ -53,6 +54,8 @@ pub struct BridgeConf {
     pub dns: Option<Dns>,
     /// MAC asked for by the runtime.
     pub mac: Option<Mac>,
+    /// Where the node's daemon says whether its network works; `None` on a node without one.
+    pub status_file: Option<PathBuf>,
 }
 
 /// The VLANs of one bridge port.
@@ -96,6 +99,7 @@ struct Raw {
     port_isolation: bool,
     ipam: RawIpam,
     dns: Option<RawDns>,
+    status_file: Option<PathBuf>,
     runtime_config: RawMac,
     args: RawArgs,
 }
@@ -191,6 +195,7 @@ impl BridgeConf {
             },
             ipam,
             dns: raw.dns.and_then(RawDns::replacement),
+            status_file: raw.status_file,
             mac: requested_mac(call, raw.args.cni.mac, raw.runtime_config.mac)?,
         })
     }

@@ -1,0 +1,278 @@
+//! `kubernetes`: the Nodes of the API server, watched; this node's own kept true there.
+
+mod api;
+mod cache;
+mod publish;
+mod set;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use self::api::{KubeNode, Trouble, explain};
+use self::cache::Cached;
+use self::publish::Published;
+use self::set::{Seen, Set};
+use super::{Inputs, Membership};
+use crate::config::Config;
+
+/// Nodes of a page of the list: a Node has 16 KB and more, and a page is held in memory whole.
+const PAGE: u32 = 100;
+/// A burst of changes is passed on together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// And written to the disk once.
+const STORE: Duration = Duration::from_secs(2);
+/// So long the API server has to answer before what it last said is gone by.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
+    let Inputs {
+        config,
+        endpoints,
+        health,
+        out,
+        ..
+    } = inputs;
+    let client = api::connect(&config).await?;
+    let nodes: Api<KubeNode> = Api::all(client);
+    let (published, published_seen) = watch::channel(None);
+    let (trouble, trouble_seen) = watch::channel(None);
+    let sources = publish::Sources {
+        endpoints,
+        health,
+        published: published_seen,
+    };
+    let publishing = publish::run(nodes.clone(), &config, sources, trouble);
+    let mut listener = Listener {
+        file: cache::path(&config.state_dir),
+        config: &config,
+        set: Set::default(),
+        listed: None,
+        is_settled: false,
+        cached: None,
+        stored: None,
+        unheard: None,
+        published,
+        out,
+    };
+    tokio::select! {
+        () = publishing => Ok(()),
+        ended = listener.run(nodes, trouble_seen) => ended,
+    }
+}
+
+/// Hears the Nodes, and tells what follows.
+struct Listener<'a> {
+    config: &'a Config,
+    file: PathBuf,
+    set: Set,
+    /// The list that is being read.
+    listed: Option<Set>,
+    /// Whether a whole list has been read.
+    is_settled: bool,
+    /// What an earlier daemon heard; used once patience is over.
+    cached: Option<Cached>,
+    /// What is on the disk.
+    stored: Option<Cached>,
+    /// Why nothing is heard at the moment.
+    unheard: Option<Trouble>,
+    published: watch::Sender<Option<Published>>,
+    out: watch::Sender<Membership>,
+}
+
+impl Listener<'_> {
+    async fn run(
+        &mut self,
+        nodes: Api<KubeNode>,
+        mut trouble: watch::Receiver<Option<Trouble>>,
+    ) -> Result<(), String> {
+        self.stored = cache::load(&self.file);
+        let settings = watcher::Config::default().page_size(PAGE);
+        let mut events = pin!(watcher(nodes, settings).default_backoff());
+        let (mut patience, mut tell, mut store) = (Some(Instant::now() + PATIENCE), None, None);
+        loop {
+            tokio::select! {
+                event = events.next() => {
+                    let Some(event) = event else {
+                        return Err("the watch of the Nodes has ended".into());
+                    };
+                    if self.hear(event) {
+                        tell.get_or_insert(Instant::now() + TOGETHER);
+                    }
+                }
+                Ok(()) = trouble.changed() => {
+                    tell.get_or_insert(Instant::now());
+                }
+                () = at(patience) => {
+                    patience = None;
+                    if !self.is_settled {
+                        self.cached.clone_from(&self.stored);
+                        tell.get_or_insert(Instant::now());
+                    }
+                }
+                () = at(tell) => {
+                    tell = None;
+                    if self.tell(trouble.borrow().as_ref()) {
+                        store.get_or_insert(Instant::now() + STORE);
+                    }
+                }
+                () = at(store) => {
+                    store = None;
+                    self.store();
+                }
+            }
+        }
+    }
+
+    /// Takes an event in, and says whether there is anything to tell.
+    fn hear(&mut self, event: Result<Event<KubeNode>, watcher::Error>) -> bool {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => return self.miss(&error),
+        };
+        let was_unheard = self.unheard.take().is_some();
+        let changed = match event {
+            Event::Init => {
+                self.listed = Some(Set::default());
+                false
+            }
+            Event::InitApply(node) => {
+                self.notice_own(&node, true);
+                self.listed.get_or_insert_default().apply(&node);
+                false
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let is_new = !std::mem::replace(&mut self.is_settled, true);
+                std::mem::replace(&mut self.set, listed) != self.set || is_new
+            }
+            Event::Apply(node) => {
+                self.notice_own(&node, true);
+                self.set.apply(&node)
+            }
+            Event::Delete(node) => {
+                self.notice_own(&node, false);
+                self.set.remove(&node)
+            }
+        };
+        changed || was_unheard
+    }
+
+    fn notice_own(&self, node: &KubeNode, is_there: bool) {
+        if node.name_any() == self.config.node_name {
+            let now = is_there.then(|| Published::of(node));
+            self.published
+                .send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        }
+    }
+
+    fn miss(&mut self, error: &watcher::Error) -> bool {
+        let trouble = match error {
+            watcher::Error::InitialListFailed(error) => explain(error, "list", "nodes"),
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                explain(error, "watch", "nodes")
+            }
+            // 410: too much has happened since; the list is read anew, which is all there is to do.
+            watcher::Error::WatchError(status) if status.code == 410 => return false,
+            other => Trouble {
+                text: format!("cannot watch nodes: {}", api::chain(other)),
+                is_refusal: false,
+            },
+        };
+        let is_new = self.unheard.as_ref() != Some(&trouble);
+        if is_new {
+            tracing::warn!("{}", trouble.text);
+        }
+        self.unheard = Some(trouble);
+        is_new
+    }
+
+    /// Passes on what is known, and says whether the file is to be written.
+    fn tell(&self, unpublished: Option<&Trouble>) -> bool {
+        let membership = self.membership(unpublished);
+        let is_settled = membership.is_settled;
+        self.out.send_if_modified(|known| {
+            let is_new = *known != membership;
+            *known = membership;
+            is_new
+        });
+        is_settled
+    }
+
+    fn membership(&self, unpublished: Option<&Trouble>) -> Membership {
+        let mut membership = Membership::default();
+        match (self.is_settled, &self.cached) {
+            (true, _) => {
+                let seen = self.set.seen(self.config);
+                self.own(seen.own_cidrs.clone(), &mut membership);
+                let Seen { nodes, notes, .. } = seen;
+                membership.nodes = nodes;
+                membership.notes = notes;
+                membership.is_known = true;
+                membership.is_settled = true;
+            }
+            (false, Some(cached)) => {
+                membership.own_cidrs.clone_from(&cached.own_cidrs);
+                membership.nodes.clone_from(&cached.nodes);
+                membership.is_known = true;
+                membership.notes.push("the API server has not been heard since the start: going by what it said before".into());
+            }
+            (false, None) => {}
+        }
+        // Kubernetes gives a CIDR to one Node, and this one's Node outlives the API server's absence.
+        membership.may_hand_out = true;
+        for trouble in [self.unheard.as_ref(), unpublished].into_iter().flatten() {
+            match trouble.is_refusal {
+                true => membership.problems.push(trouble.text.clone()),
+                false => membership.notes.push(trouble.text.clone()),
+            }
+        }
+        membership
+    }
+
+    /// This node's CIDRs. A Node that is gone comes back when kubelet registers it again; its pods live on until then.
+    fn own(&self, cidrs: Option<Vec<ipnetwork::IpNetwork>>, membership: &mut Membership) {
+        let name = &self.config.node_name;
+        match cidrs {
+            Some(cidrs) if cidrs.is_empty() => membership.problems.push(format!(
+                "Kubernetes has given the Node {name} no pod CIDR: run kube-controller-manager with --allocate-node-cidrs and --cluster-cidr"
+            )),
+            Some(cidrs) => membership.own_cidrs = cidrs,
+            None => {
+                let stored = self.stored.as_ref().map(|stored| stored.own_cidrs.clone());
+                membership.own_cidrs = stored.unwrap_or_default();
+                membership.problems.push(format!(
+                    "Kubernetes has no Node {name}: is \"node_name\" the name that kubelet registers (kubectl get nodes)?"
+                ));
+            }
+        }
+    }
+
+    fn store(&mut self) {
+        let membership = self.out.borrow();
+        let now = Cached {
+            own_cidrs: membership.own_cidrs.clone(),
+            nodes: membership.nodes.clone(),
+        };
+        drop(membership);
+        if self.stored.as_ref() != Some(&now) {
+            cache::store(&self.file, &now);
+            self.stored = Some(now);
+        }
+    }
+}
+
+/// At that time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,173 @@
+//! The set of Nodes, and what follows from it: a function of the set alone, whatever the order in which it came about.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use netlink::Mac;
+
+use super::api::{CAPABILITIES, CONDITION, Condition, ENDPOINTS, KubeNode, VTEP_MAC};
+use crate::config::Config;
+use crate::names::vtep_mac;
+use crate::node::Node;
+
+/// What is kept of a Node.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Record {
+    node: Node,
+    created: Option<Time>,
+    is_deleting: bool,
+    capabilities: Option<String>,
+}
+
+/// The Nodes by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Set(BTreeMap<String, Record>);
+
+/// What follows for one of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    /// Its own pod CIDRs; none while it has no Node, or the Node none.
+    pub own_cidrs: Option<Vec<IpNetwork>>,
+    /// The others.
+    pub nodes: Vec<Node>,
+    /// What a person may want to know about the others.
+    pub notes: Vec<String>,
+}
+
+impl Record {
+    fn new(name: &str, object: &KubeNode) -> Self {
+        let annotation = |key: &str| object.metadata.annotations.as_ref()?.get(key).cloned();
+        let endpoints = annotation(ENDPOINTS).unwrap_or_default();
+        let endpoints: Vec<IpAddr> = endpoints
+            .split(',')
+            .filter_map(|ip| ip.trim().parse().ok())
+            .collect();
+        let mac = annotation(VTEP_MAC).and_then(|mac| mac.parse::<Mac>().ok());
+        Self {
+            node: Node {
+                name: name.to_owned(),
+                vtep_mac: mac.map_or_else(|| vtep_mac(name), Mac::bytes),
+                pod_cidrs: pod_cidrs(object),
+                endpoints,
+            },
+            created: object.metadata.creation_timestamp.clone(),
+            is_deleting: object.metadata.deletion_timestamp.is_some(),
+            capabilities: annotation(CAPABILITIES),
+        }
+    }
+}
+
+/// The CIDRs that Kubernetes gave to a node, the first of each family.
+fn pod_cidrs(object: &KubeNode) -> Vec<IpNetwork> {
+    let listed = object.spec.pod_cidrs.iter();
+    let all = listed.chain([&object.spec.pod_cidr]);
+    let mut cidrs: Vec<IpNetwork> = Vec::new();
+    for cidr in all.filter_map(|cidr| cidr.parse::<IpNetwork>().ok()) {
+        if !cidrs.iter().any(|other| other.is_ipv4() == cidr.is_ipv4()) {
+            cidrs.push(cidr);
+        }
+    }
+    cidrs
+}
+
+impl Set {
+    /// Puts a Node in, and says whether anything that matters is new.
+    pub fn apply(&mut self, object: &KubeNode) -> bool {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let record = Record::new(&name, object);
+        self.0.insert(name, record.clone()) != Some(record)
+    }
+
+    /// Takes a Node out, and says whether it was there.
+    pub fn remove(&mut self, object: &KubeNode) -> bool {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        self.0.remove(name).is_some()
+    }
+
+    /// What follows for the node `config` is of.
+    pub fn seen(&self, config: &Config) -> Seen {
+        let mut seen = Seen::default();
+        let mut owners: Vec<&Record> = self.0.values().collect();
+        // A CIDR or an address moves on: from one that is being deleted, and to the newest.
+        owners.sort_by(|a, b| {
+            let age = b
+                .created
+                .as_ref()
+                .map(|time| time.0)
+                .cmp(&a.created.as_ref().map(|time| time.0));
+            (a.is_deleting.cmp(&b.is_deleting))
+                .then(age)
+                .then(a.node.name.cmp(&b.node.name))
+        });
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        for record in owners {
+            let node = &record.node;
+            let claims: Vec<String> = node
+                .pod_cidrs
+                .iter()
+                .map(|cidr| format!("pod CIDR {cidr}"))
+                .chain(
+                    node.endpoints
+                        .iter()
+                        .map(|ip| format!("underlay address {ip}")),
+                )
+                .collect();
+            let lost = claims
+                .iter()
+                .find_map(|claim| Some((claim, taken.get(claim)?)));
+            if node.name == config.node_name {
+                seen.own_cidrs = Some(node.pod_cidrs.clone());
+            } else if let Some((claim, owner)) = lost {
+                let why = if record.is_deleting {
+                    "is being deleted"
+                } else {
+                    "is the older Node"
+                };
+                seen.notes.push(format!(
+                    "{} is left out: its {claim} is that of {owner} now, and it {why}",
+                    node.name
+                ));
+                continue;
+            } else {
+                seen.notes.extend(disagreement(record, config));
+                let mut node = node.clone();
+                // Nobody knows yet where it is: its daemon says so when it runs.
+                if node.endpoints.is_empty() {
+                    node.pod_cidrs.clear();
+                }
+                seen.nodes.push(node);
+            }
+            taken.extend(claims.into_iter().map(|claim| (claim, node.name.as_str())));
+        }
+        seen.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        seen
+    }
+}
+
+/// What all nodes have to agree on, as the annotation says it.
+pub(super) fn capabilities(config: &Config) -> String {
+    format!("vni={},vxlan-port={}", config.vni, config.vxlan_port)
+}
+
+fn disagreement(record: &Record, config: &Config) -> Option<String> {
+    let own = capabilities(config);
+    let theirs = record
+        .capabilities
+        .as_ref()
+        .filter(|theirs| **theirs != own)?;
+    Some(format!(
+        "{} has {theirs}, this node {own}: no packet passes until they are the same on all nodes",
+        record.node.name
+    ))
+}
+
+/// A node's condition, where it has it.
+pub(super) fn condition(object: &KubeNode) -> Option<&Condition> {
+    let mut conditions = object.status.conditions.iter();
+    conditions.find(|condition| condition.kind == CONDITION)
+}
+
+#[cfg(test)]
+mod tests;
