@@ -36,6 +36,7 @@ pub mod oci;
 pub mod overlay;
 mod plugins;
 mod pod;
+pub mod podman;
 pub mod probe;
 mod processes;
 pub mod report;

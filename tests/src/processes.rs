@@ -47,6 +47,11 @@ impl Processes {
         })
     }
 
+    /// A file as the processes in it see it, as a path to open from anywhere.
+    pub fn path(&self, inside: &str) -> String {
+        format!("/proc/{}/root{inside}", self.first)
+    }
+
     /// A program to run in it.
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.node.command("nsenter");
