@@ -71,6 +71,20 @@ pub fn parse_mark(mark: &str) -> Option<(String, Attachment)> {
     Some((network.to_owned(), attachment))
 }
 
+/// Whether two marks are those of attachments of one container.
+pub fn same_container(mark: &str, other: &str) -> bool {
+    let id = |mark: &str| {
+        mark.strip_prefix("heddle/")?
+            .split('/')
+            .nth(1)
+            .map(str::to_owned)
+    };
+    match (id(mark), id(other)) {
+        (Some(one), Some(two)) => one == two || hashed(&one) == two || one == hashed(&two),
+        _ => false,
+    }
+}
+
 fn hashed(part: &str) -> String {
     format!("#{}", digest(part, 16))
 }
@@ -150,6 +164,23 @@ mod tests {
         );
         for foreign in ["", "heddle", "heddle/", "heddle/n", "other/n/c/e"] {
             assert!(!belongs_to(foreign, "n"), "{foreign}");
+            assert!(!same_container(foreign, "heddle/n/c/e"), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_container_is_known_by_each_of_its_marks() {
+        let id = "0123456789abcdef".repeat(4);
+        let of = |network: &str, id: &str| mark(network, &attachment(id, "eth0"), COMMENT_MAX);
+        let (short, hashed) = (of("n", &id), of(&"n".repeat(90), &id));
+        assert!(hashed.contains('#'), "{hashed}");
+        for (one, two) in [(&short, &hashed), (&hashed, &short), (&hashed, &hashed)] {
+            assert!(same_container(one, two), "{one} {two}");
+        }
+        assert!(!same_container(&short, &of("n", "c")));
+        assert!(!same_container(
+            &hashed,
+            &of(&"n".repeat(90), &"c".repeat(64))
+        ));
     }
 }

@@ -19,7 +19,7 @@ use crate::ipam::Ipam;
 use crate::netns_lock::NetnsLock;
 use crate::pod::PodLink;
 use crate::undo::Undo;
-use crate::{mac_spoof, masquerade, sandbox};
+use crate::{mac_spoof, masquerade, sandbox, veth};
 
 /// The plugin; its keys are in [`conf`].
 #[derive(Debug)]
@@ -43,10 +43,10 @@ impl Plugin for Bridge {
     /// the namespace may be gone, `prevResult` may be missing.
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
-        failures.note(port::remove(call));
+        failures.note(veth::remove(call));
         failures.note(mac_spoof::remove(call));
         failures.note(masquerade::remove(call));
-        failures.note(ipam_of(call).and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.del(call))));
+        failures.note(Ipam::release(call));
         failures.into_result()
     }
 
@@ -60,10 +60,10 @@ impl Plugin for Bridge {
 
     fn gc(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
-        failures.note(port::collect(call));
+        failures.note(veth::collect(call));
         failures.note(mac_spoof::collect(call));
         failures.note(masquerade::collect(call));
-        failures.note(ipam_of(call).and_then(|ipam| ipam.map_or(Ok(()), |ipam| ipam.gc(call))));
+        failures.note(Ipam::collect(call));
         failures.into_result()
     }
 
@@ -79,16 +79,6 @@ impl Plugin for Bridge {
         conf.ipam
             .as_deref()
             .map_or(Ok(()), |plugin| Ipam::resolve(call, plugin)?.status(call))
-    }
-}
-
-/// The IPAM plugin as far as DEL and GC need it: they must work with a configuration that ADD would
-/// refuse.
-fn ipam_of(call: &Call) -> Result<Option<Ipam>> {
-    let plugin: String = call.conf.parse_key(&["ipam", "type"])?;
-    match plugin.is_empty() {
-        true => Ok(None),
-        false => Ipam::resolve(call, &plugin).map(Some),
     }
 }
 
@@ -114,13 +104,7 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     }
 
     let mut result = match &ipam {
-        Some(_) => {
-            let plugin = conf.ipam.as_deref().unwrap_or_default();
-            undo.push("the IPAM allocation", move || {
-                Ipam::resolve(call, plugin)?.del(call)
-            });
-            addresses(ipam.as_ref(), call, conf)?
-        }
+        Some(ipam) => ipam.allocate(call, CONTAINER, undo)?,
         None => AddResult::default(),
     };
     let gateways = gateway::plan(&mut host, conf, &bridge, &mut result)?;
@@ -182,24 +166,6 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     result.interfaces.extend(vlan_gateway);
     if let Some(dns) = &conf.dns {
         result.dns = dns.clone();
-    }
-    Ok(result)
-}
-
-/// What IPAM gave, pointed at the container's interface.
-fn addresses(ipam: Option<&Ipam>, call: &Call, conf: &BridgeConf) -> Result<AddResult> {
-    let mut result = ipam.map_or_else(|| Ok(AddResult::default()), |ipam| ipam.add(call))?;
-    if result.ips.is_empty() {
-        return Err(Error::new(
-            Code::InvalidConfig,
-            format!(
-                "IPAM plugin {:?} returned missing IP config: give it an address or a range, or leave \"ipam\" out for a layer 2 network",
-                conf.ipam.as_deref().unwrap_or_default()
-            ),
-        ));
-    }
-    for ip in &mut result.ips {
-        ip.interface = Some(CONTAINER);
     }
     Ok(result)
 }

@@ -12,6 +12,17 @@ pub fn kernel(error: netlink::Error) -> Error {
     Error::new(code, error.to_string())
 }
 
+/// A removal's outcome, where what was to be removed may be gone already.
+///
+/// # Errors
+/// Any other refusal of the kernel.
+pub fn unless_missing(outcome: netlink::Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if !error.is_not_found() => Err(kernel(error)),
+        _ => Ok(()),
+    }
+}
+
 /// What went wrong while a call went on regardless, as DEL and GC must.
 #[derive(Debug, Default)]
 pub struct Failures(Vec<Error>);

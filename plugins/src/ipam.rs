@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cni::{AddResult, Call, Plugin, Result, delegate};
+use cni::{AddResult, Call, Code, Error, Plugin, Result, delegate};
+
+use crate::undo::Undo;
 
 /// The IPAM plugin of one network.
+#[derive(Clone)]
 pub enum Ipam {
     /// One of ours, called without a new process.
     Bundled(&'static dyn Plugin),
@@ -37,6 +40,63 @@ impl Ipam {
             (Err(_), Some(plugin)) => Ok(Self::Bundled(plugin)),
             (Err(error), None) => Err(error),
         }
+    }
+
+    /// The IPAM plugin as far as DEL and GC need it: they must work with a configuration that ADD would refuse.
+    ///
+    /// # Errors
+    /// As for [`Ipam::resolve`].
+    pub fn of(call: &Call) -> Result<Option<Self>> {
+        let plugin: String = call.conf.parse_key(&["ipam", "type"])?;
+        match plugin.is_empty() {
+            true => Ok(None),
+            false => Self::resolve(call, &plugin).map(Some),
+        }
+    }
+
+    /// Takes the addresses of `call`'s attachment, for the entry `interface` of the result; gives them back should
+    /// the call fail.
+    ///
+    /// # Errors
+    /// Code 7 when the plugin gives none; otherwise whatever it says.
+    pub fn allocate<'a>(
+        &self,
+        call: &'a Call,
+        interface: usize,
+        undo: &mut Undo<'a>,
+    ) -> Result<AddResult> {
+        let ipam = self.clone();
+        undo.push("the IPAM allocation", move || ipam.del(call));
+        let mut result = self.add(call)?;
+        if result.ips.is_empty() {
+            let plugin: String = call.conf.parse_key(&["ipam", "type"])?;
+            return Err(Error::new(
+                Code::InvalidConfig,
+                format!(
+                    "IPAM plugin {plugin:?} returned missing IP config: give it an address or a range, or leave \"ipam\" out for a layer 2 network"
+                ),
+            ));
+        }
+        for ip in &mut result.ips {
+            ip.interface = Some(interface);
+        }
+        Ok(result)
+    }
+
+    /// DEL of the network's IPAM plugin, if it has one.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn release(call: &Call) -> Result<()> {
+        Self::of(call)?.map_or(Ok(()), |ipam| ipam.del(call))
+    }
+
+    /// GC of the network's IPAM plugin, if it has one.
+    ///
+    /// # Errors
+    /// Whatever the plugin says.
+    pub fn collect(call: &Call) -> Result<()> {
+        Self::of(call)?.map_or(Ok(()), |ipam| ipam.gc(call))
     }
 
     /// Takes the addresses of `call`'s attachment.

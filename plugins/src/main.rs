@@ -5,7 +5,9 @@ mod bridge;
 mod cnitool;
 mod error;
 mod firewall;
+mod forwarding;
 mod ipam;
+mod keys;
 mod loopback;
 mod mac_spoof;
 mod masquerade;
@@ -18,6 +20,8 @@ mod shared_table;
 mod subnet;
 mod tuning;
 mod undo;
+mod uplink;
+mod veth;
 
 use std::env;
 use std::io::{self, Write};

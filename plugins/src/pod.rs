@@ -1,5 +1,7 @@
 //! The pod's end of an attachment: addresses, up, routes, in one batch of netlink messages.
 
+pub mod check;
+
 use std::net::IpAddr;
 
 use cni::{AddResult, Result};

@@ -1,11 +1,12 @@
 //! `portmap`: ports of the host that lead to a pod. The order of the verbs stands here; what the rules look
-//! like is in [`table`], whose they are in [`store`].
+//! like is in [`table`], whose they are in [`store`] and [`release`].
 
 mod condition;
 mod conf;
 mod flows;
 mod localhost;
 mod plan;
+mod release;
 mod store;
 mod table;
 
@@ -37,7 +38,7 @@ impl Plugin for Portmap {
 
     /// Goes by the attachment alone: runtimes leave out the port mappings, or give others than ADD had.
     fn del(&self, call: &Call) -> Result<()> {
-        let removed = store::remove(call)?;
+        let removed = release::remove(call)?;
         flows::forget_removed(&removed)
     }
 
@@ -53,7 +54,7 @@ impl Plugin for Portmap {
             return Ok(());
         }
         let mut failures = Failures::default();
-        match store::collect(call) {
+        match release::collect(call) {
             Ok(removed) => failures.note(flows::forget_removed(&removed)),
             Err(error) => failures.note(Err(error)),
         }
@@ -70,7 +71,7 @@ fn add<'a>(call: &'a Call, plan: &Plan, undo: &mut Undo<'a>) -> Result<()> {
     // Nobody may find the table without ports and take it down before the sysctl is set.
     let lock = NetnsLock::shared()?;
     store::add(call, plan)?;
-    undo.push("the port mappings", || store::remove(call).map(drop));
+    undo.push("the port mappings", || release::remove(call).map(drop));
     localhost::open(plan)?;
     drop(lock);
     flows::forget_before(plan)

@@ -37,6 +37,11 @@ pub fn first_host(address: IpNetwork) -> IpAddr {
     }
 }
 
+/// Whether the prefix leaves room for one address only, so that there is no subnet around it.
+pub fn is_host(address: IpNetwork) -> bool {
+    address.prefix() == if address.is_ipv4() { 32 } else { 128 }
+}
+
 /// Whether both are IPv4 or both are IPv6.
 pub fn same_family(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()

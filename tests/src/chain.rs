@@ -10,16 +10,32 @@ use serde_json::{Value, json};
 use crate::inspect::sh;
 use crate::{Fault, Node, Plugins, Pod, Result, Snapshot, conf, with_prev};
 
-/// A node, the world beyond it (192.0.2.2 and 2001:db8::2, which know the way to the pods), and the plugins.
+/// A node, the world beyond it, which knows the way to the pods, and the plugins.
 #[derive(Debug)]
 pub struct Chain {
-    /// The node; 192.0.2.1 and 2001:db8::1 on `up0`.
+    /// The node.
     pub node: Node,
     /// Heddle's plugins on it.
     pub plugins: Plugins,
     /// The world.
     pub world: Pod,
     bridge: Value,
+}
+
+/// The world beyond a node, at 192.0.2.2 and 2001:db8::2; the node gets 192.0.2.1 and 2001:db8::1 on `up0`.
+pub fn world(node: &Node) -> Result<Pod> {
+    let world = node.pod("world")?;
+    sh(
+        node.space(),
+        "ip link add up0 type veth peer name eth0 netns world\n\
+         ip link set up0 up; ip address add 192.0.2.1/24 dev up0; ip address add 2001:db8::1/64 dev up0 nodad",
+    )?;
+    sh(
+        world.space(),
+        "ip link set lo up; ip link set eth0 up\n\
+         ip address add 192.0.2.2/24 dev eth0; ip address add 2001:db8::2/64 dev eth0 nodad",
+    )?;
+    Ok(world)
 }
 
 /// A pod that the bridge has attached.
@@ -51,17 +67,10 @@ impl Chain {
     /// A node whose bridge has been up before, so that what it leaves on purpose is there already.
     pub fn new() -> Result<Chain> {
         let node = Node::new("node")?;
-        let world = node.pod("world")?;
-        sh(
-            node.space(),
-            "ip link add up0 type veth peer name eth0 netns world\n\
-             ip link set up0 up; ip address add 192.0.2.1/24 dev up0; ip address add 2001:db8::1/64 dev up0 nodad",
-        )?;
+        let world = world(&node)?;
         sh(
             world.space(),
-            "ip link set lo up; ip link set eth0 up\n\
-             ip address add 192.0.2.2/24 dev eth0; ip address add 2001:db8::2/64 dev eth0 nodad\n\
-             ip route add 10.88.0.0/24 via 192.0.2.1; ip route add fd88::/64 via 2001:db8::1",
+            "ip route add 10.88.0.0/24 via 192.0.2.1; ip route add fd88::/64 via 2001:db8::1",
         )?;
         let plugins = Plugins::heddle(&node)?;
         let bridge = conf::bridge(

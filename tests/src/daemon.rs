@@ -59,6 +59,11 @@ impl Daemon {
         })
     }
 
+    /// The command line that it was started with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id, as the test's own process namespace numbers it.
     pub fn pid(&self) -> Pid {
         self.pid

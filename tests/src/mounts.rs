@@ -8,19 +8,24 @@ use nix::mount::{MsFlags, mount};
 use crate::Result;
 
 /// Directories that may be written freely: the host's content shows through, changes stay in memory.
-const COPIED: [&str; 3] = ["/etc", "/opt", "/var/lib"];
+const COPIED: [&str; 4] = ["/etc", "/opt", "/var/lib", "/var/log"];
 
-/// CNI's directories: each begins empty, whatever the host has there, and is a file system of its own, because an
-/// overlay would cost an allocator more than any real disk does.
-const CNI: [&str; 3] = ["/etc/cni", "/opt/cni", "/var/lib/cni"];
+/// Directories that begin empty, whatever the host has there, and are no overlays: those of CNI because an overlay would
+/// cost an allocator more than any real disk does, containerd's because it makes overlays there itself.
+const OWN: [&str; 5] = [
+    "/etc/cni",
+    "/opt/cni",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+];
 
 /// What is expected in them.
 const EXPECTED: [&str; 3] = ["/etc/cni/net.d", "/opt/cni/bin", "/var/lib/cni/networks"];
 
-/// Turns the calling thread's new mount namespace into a node's: private propagation, an empty `/run` with
-/// `/run/netns`, a `/sys` of the node's own network namespace, overlays over `/etc`, `/opt` and `/var/lib`, empty
-/// directories for CNI.
-pub(crate) fn make_private() -> Result {
+/// Turns the calling thread's new mount namespace into a disk: private propagation, and a `/run` that keeps what nodes
+/// made from it write.
+pub(crate) fn make_disk() -> Result {
     mount(
         None::<&str>,
         "/",
@@ -29,24 +34,38 @@ pub(crate) fn make_private() -> Result {
         None::<&str>,
     )
     .context("making all mounts private")?;
-    // The overlays' upper layers live on a tmpfs which the final /run then hides.
-    tmpfs("/run")?;
+    tmpfs("/run")
+}
+
+/// Turns the calling thread's copy of a disk into a node's files: an empty `/run` with `/run/netns`, a `/sys` of the
+/// node's own network namespace, overlays over `/etc`, `/opt`, `/var/lib` and `/var/log`, own directories for CNI.
+pub(crate) fn make_node() -> Result {
+    // What is written lands on the disk's /run, which the final /run then hides.
     for (i, dir) in COPIED.iter().enumerate() {
         overlay(dir, Path::new(&format!("/run/{i}")))?;
+    }
+    for dir in OWN {
+        let kept = format!("/run/own{}", dir.replace('/', "-"));
+        for dir in [dir, &kept] {
+            fs::create_dir_all(dir).context(dir.to_owned())?;
+        }
+        bind(&kept, dir)?;
     }
     sysfs()?;
     tmpfs("/run")?;
     for dir in ["/run/netns", "/run/lock"] {
         fs::create_dir(dir).context(dir)?;
     }
-    for dir in CNI {
-        fs::create_dir_all(dir).context(dir)?;
-        tmpfs(dir)?;
-    }
     for dir in EXPECTED {
-        fs::create_dir(dir).context(dir)?;
+        fs::create_dir_all(dir).context(dir)?;
     }
     Ok(())
+}
+
+fn bind(what: &str, at: &str) -> Result {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(what), at, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("{what} on {at}"))
 }
 
 fn tmpfs(at: &str) -> Result {
@@ -83,16 +102,8 @@ fn overlay(dir: &str, scratch: &Path) -> Result {
 
 /// A sysfs that shows the node's links in `/sys/class/net`, with the host's cgroups kept for container runtimes.
 fn sysfs() -> Result {
-    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-    fs::create_dir("/run/cgroup").context("/run/cgroup")?;
-    mount(
-        Some("/sys/fs/cgroup"),
-        "/run/cgroup",
-        None::<&str>,
-        bind,
-        None::<&str>,
-    )
-    .context("keeping the cgroups")?;
+    fs::create_dir_all("/run/cgroup").context("/run/cgroup")?;
+    bind("/sys/fs/cgroup", "/run/cgroup")?;
     mount(
         Some("lab"),
         "/sys",
@@ -101,12 +112,5 @@ fn sysfs() -> Result {
         None::<&str>,
     )
     .context("a sysfs on /sys")?;
-    mount(
-        Some("/run/cgroup"),
-        "/sys/fs/cgroup",
-        None::<&str>,
-        bind,
-        None::<&str>,
-    )
-    .context("the cgroups on /sys")
+    bind("/run/cgroup", "/sys/fs/cgroup")
 }

@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use crate::kubernetes::Programs;
 use crate::{Result, Space, find};
 
 /// One need of a case.
@@ -13,6 +14,8 @@ pub enum Need {
     HeddleCni,
     /// `dist/heddle` (or `$HEDDLE`).
     Heddle,
+    /// Kubernetes' programs, in `$HEDDLE_K8S_BIN`.
+    Kubernetes,
     /// A program on the `PATH`, by name.
     Program(&'static str),
     /// A reference plugin, by type.
@@ -48,6 +51,7 @@ impl Need {
             }
             Need::HeddleCni => find::heddle_cni().err().map(|error| error.to_string()),
             Need::Heddle => find::heddle().err().map(|error| error.to_string()),
+            Need::Kubernetes => Programs::find().err().map(|error| error.to_string()),
             Need::Program(name) => match find::program(name) {
                 Some(_) => None,
                 None => Some(format!("{name} is not installed")),

@@ -2,7 +2,7 @@
 use std::ffi::OsStr;
 use std::thread::JoinHandle;
 
-use crate::{Command, Pod, Result, Space};
+use crate::{Command, Disk, Pod, Result, Space};
 
 /// A network namespace (`lo` up, nothing else) with private `/run`, `/sys`, `/etc`, `/opt` and `/var/lib`, where
 /// `/run/netns`, `/etc/cni/net.d`, `/opt/cni/bin` and `/var/lib/cni` exist and are empty. Clones are the same node.
@@ -17,6 +17,13 @@ impl Node {
     pub fn new(name: &str) -> Result<Node> {
         Ok(Node {
             space: Space::private(name)?,
+        })
+    }
+
+    /// Makes a node that finds on `disk` what an earlier one left there, as after a reboot.
+    pub fn on_disk(name: &str, disk: &Disk) -> Result<Node> {
+        Ok(Node {
+            space: Space::on_disk(name, disk)?,
         })
     }
 

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::{Command, Result, mounts};
+use crate::{Command, Disk, Result, mounts};
 
 /// A network namespace, with the mount namespace that belongs to it. Clones are the same place; the namespaces live as
 /// long as the last clone, process or bind mount that refers to them.
@@ -40,11 +40,17 @@ impl Space {
     /// A new network namespace with `lo` up and a mount namespace in which `/run`, `/sys`, `/etc`, `/opt` and
     /// `/var/lib` can be written without the host seeing it.
     pub fn private(name: &str) -> Result<Space> {
+        Space::on_disk(name, &Disk::new()?)
+    }
+
+    /// The same with files that outlive it: what another space has left on the disk is there.
+    pub(crate) fn on_disk(name: &str, disk: &Disk) -> Result<Space> {
         let (net, mnt) = thread::scope(|s| {
             spawn(s, name, || -> Result<_> {
+                disk.enter()?;
                 unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
                     .context("new network and mount namespaces (root is needed)")?;
-                mounts::make_private()?;
+                mounts::make_node()?;
                 Ok((open_current("net")?, open_current("mnt")?))
             })
         })?;

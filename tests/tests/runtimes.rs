@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use lab::podman::{IMAGE, Podman, busybox};
 use lab::probe::ping;
-use lab::{Case, Daemon, Need, Node, Plugins, Processes, Result, Snapshot, find, oci, wait};
+use lab::{Case, Daemon, Need, Node, Plugins, Processes, Result, Snapshot, find, wait};
 use serde_json::Value;
 
-const IMAGE: &str = "localhost/busybox:lab";
 const CONF: &str = "10-heddle.conflist";
 
 fn main() -> ExitCode {
-    let busybox = [
+    let containers = [
         Need::HeddleCni,
         Need::Program("busybox"),
         Need::Program("setpriv"),
@@ -21,10 +21,10 @@ fn main() -> ExitCode {
     lab::main([
         Case::new("cnitool", cnitool).needs([Need::HeddleCni, Need::Program("cnitool")]),
         Case::new("containerd", containerd)
-            .needs(busybox)
+            .needs(containers)
             .needs([Need::Program("containerd"), Need::Program("ctr")]),
         Case::new("podman", podman)
-            .needs(busybox)
+            .needs(containers)
             .needs([Need::Program("podman")]),
     ])
 }
@@ -36,15 +36,6 @@ fn node(name: &str) -> Result<Node> {
     let conf = std::fs::read(find::workspace().join("conf").join(CONF))?;
     node.run(|| std::fs::write(format!("/etc/cni/net.d/{CONF}"), conf))?;
     Ok(node)
-}
-
-/// An image of busybox in the node's `/run`.
-fn image(node: &Node) -> Result<&'static str> {
-    const FILE: &str = "/run/image.tar";
-    let busybox = find::program("busybox").context("busybox")?;
-    let links = ["sh", "sleep", "ip", "ping", "cat"];
-    node.run(|| oci::archive(FILE.as_ref(), IMAGE, &busybox, &links))?;
-    Ok(FILE)
 }
 
 /// The one address of a result in the runtime's cache whose name contains `part`.
@@ -128,7 +119,7 @@ fn cnitool() -> Result {
 /// `ctr run --cni`: a container that stays, one that comes, pings it and goes.
 fn containerd() -> Result {
     let node = node("containerd")?;
-    let image = image(&node)?;
+    let image = busybox(&node)?;
     let config = r#"
         version = 2
         root = "/run/containerd/root"
@@ -178,54 +169,24 @@ fn containerd() -> Result {
     Ok(())
 }
 
-/// podman's CNI backend: two containers that reach each other, then none.
+/// podman's CNI backend with the conflist that we ship: two containers that reach each other, then none.
 fn podman() -> Result {
     let node = node("podman")?;
-    let image = image(&node)?;
-    let config = r#"
-        [network]
-        network_backend = "cni"
-        cni_plugin_dirs = ["/opt/cni/bin"]
-        network_config_dir = "/etc/cni/net.d"
-        [engine]
-        cgroup_manager = "cgroupfs"
-        events_logger = "file"
-        runtime = "runc"
-        [containers]
-        default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-        log_driver = "k8s-file"
-    "#;
-    node.run(|| std::fs::write("/run/containers.conf", config))?;
-    let processes = Processes::new(&node)?;
-    let podman = |words: &[&str]| -> Result<String> {
-        let mut command = processes.command("podman");
-        command.env("CONTAINERS_CONF", "/run/containers.conf");
-        command.args(["--root", "/run/podman/root", "--runroot", "/run/containers"]);
-        command.args(["--tmpdir", "/run/libpod", "--storage-driver", "vfs"]);
-        command.args(words).ok()
-    };
-    podman(&["load", "--input", image])?;
+    let podman = Podman::new(&node)?;
     let run = |name| {
-        podman(&[
-            "run",
-            "--detach",
-            "--name",
-            name,
-            "--network",
-            "heddle",
-            IMAGE,
-        ])
+        let words = ["run", "--detach", "--name", name, "--network", "heddle"];
+        podman.run(&[&words[..], &[IMAGE]].concat())
     };
     run("a")?;
-    let there = address(&node, run("b")?.trim())?.to_string();
+    let there = address(&node, &run("b")?)?.to_string();
     let ping = ["exec", "a", "ping", "-c", "1", "-W", "2", &there];
     for _ in 0..2 {
-        let echo = podman(&ping)?;
+        let echo = podman.run(&ping)?;
         ensure!(echo.contains("1 packets received"), "{echo}");
         // DEL and ADD again, for the container that goes on.
-        podman(&["network", "reload", "a"])?;
+        podman.run(&["network", "reload", "a"])?;
     }
-    podman(&["rm", "--force", "--time", "0", "a", "b"])?;
+    podman.run(&["rm", "--force", "--time", "0", "a", "b"])?;
     ensure!(left(&node)?.is_empty(), "left behind: {:?}", left(&node)?);
     Ok(())
 }

@@ -3,21 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use cni::{Call, Code, Dns, Error, Result};
+use cni::{Call, Dns, Result};
 use netlink::Mac;
 use serde::Deserialize;
 
+use crate::keys::{self, RawDns, RawIpam, RawMac, invalid};
+
 /// The name of the bridge when the configuration gives none, as the reference plugin has it.
 const DEFAULT_BRIDGE: &str = "cni0";
-
-/// What `CNI_ARGS` may carry for a chain that begins with a bridge: `IP` and `GATEWAY` are for
-/// its IPAM plugin, `MAC` is for the container's interface.
-const KNOWN_ARGS: &[&str] = &["IP", "GATEWAY", "MAC"];
-
-/// Largest MTU an Ethernet-like device takes (`ETH_MAX_MTU`, include/uapi/linux/if_ether.h).
-const MAX_MTU: i64 = 65_535;
-/// Smallest MTU that IPv4 may be forced over (RFC 791; `ETH_MIN_MTU` in the kernel).
-const MIN_MTU: i64 = 68;
 
 /// A configuration that has been checked: nothing in here is checked again.
 #[derive(Debug)]
@@ -116,28 +109,6 @@ struct RawTrunk {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct RawIpam {
-    r#type: String,
-}
-
-/// `dns` with each field's presence kept: an empty list still replaces what IPAM said.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawDns {
-    nameservers: Option<Vec<String>>,
-    domain: Option<String>,
-    search: Option<Vec<String>>,
-    options: Option<Vec<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RawMac {
-    mac: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct RawArgs {
     cni: RawMac,
 }
@@ -164,20 +135,20 @@ impl BridgeConf {
                 "\"hairpinMode\" and \"promiscMode\" are both true, and frames would be delivered twice: leave one of them out",
             ));
         }
-        let ipam = Some(raw.ipam.r#type).filter(|name| !name.is_empty());
+        let ipam = raw.ipam.plugin();
         if raw.disable_container_interface && ipam.is_some() {
             return Err(invalid(
                 "\"disableContainerInterface\" is true together with \"ipam\", but an interface that is down carries no address: leave one of them out",
             ));
         }
-        check_masquerade_backend(raw.ip_masq_backend.as_deref())?;
+        keys::masquerade_backend(raw.ip_masq_backend.as_deref())?;
         Ok(Self {
             bridge,
             is_gateway: raw.is_gateway || raw.is_default_gateway,
             is_default_gateway: raw.is_default_gateway,
             force_address: raw.force_address,
             ip_masq: raw.ip_masq,
-            mtu: mtu(raw.mtu)?,
+            mtu: keys::mtu(raw.mtu, "that of the default route's device")?,
             hairpin: raw.hairpin_mode,
             promisc: raw.promisc_mode,
             isolated: raw.port_isolation,
@@ -196,7 +167,11 @@ impl BridgeConf {
             ipam,
             dns: raw.dns.and_then(RawDns::replacement),
             status_file: raw.status_file,
-            mac: requested_mac(call, raw.args.cni.mac, raw.runtime_config.mac)?,
+            mac: keys::mac([
+                ("runtimeConfig.mac", raw.runtime_config.mac),
+                ("args.cni.mac", raw.args.cni.mac),
+                ("CNI_ARGS MAC", keys::mac_of_args(call)?),
+            ])?,
         })
     }
 
@@ -207,83 +182,6 @@ impl BridgeConf {
             None if self.is_gateway => Some(crate::subnet::first_host(ip.address)),
             None => None,
         }
-    }
-}
-
-impl RawDns {
-    fn replacement(self) -> Option<Dns> {
-        let given = self.nameservers.is_some()
-            || self.domain.is_some()
-            || self.search.is_some()
-            || self.options.is_some();
-        given.then(|| Dns {
-            nameservers: self.nameservers.unwrap_or_default(),
-            domain: self.domain,
-            search: self.search.unwrap_or_default(),
-            options: self.options.unwrap_or_default(),
-        })
-    }
-}
-
-/// Lowest to highest precedence: `CNI_ARGS`, `args.cni.mac`, `runtimeConfig.mac`.
-fn requested_mac(
-    call: &Call,
-    args: Option<String>,
-    runtime: Option<String>,
-) -> Result<Option<Mac>> {
-    let environment = call.args.parse(KNOWN_ARGS)?.remove("MAC");
-    let sources = [
-        ("runtimeConfig.mac", runtime, Code::InvalidConfig),
-        ("args.cni.mac", args, Code::InvalidConfig),
-        ("CNI_ARGS MAC", environment, Code::InvalidEnvironment),
-    ];
-    for (key, value, code) in sources {
-        if let Some(text) = value.filter(|text| !text.is_empty()) {
-            let mac: Mac = text.parse().map_err(|_| {
-                Error::new(
-                    code,
-                    format!("{key}: {text:?} is not a MAC address such as \"0a:58:0a:16:00:05\""),
-                )
-            })?;
-            if mac.is_multicast() {
-                return Err(Error::new(
-                    code,
-                    format!(
-                        "{key}: {text:?} is a group address, which no interface can own: clear the lowest bit of its first byte"
-                    ),
-                ));
-            }
-            return Ok(Some(mac));
-        }
-    }
-    Ok(None)
-}
-
-fn check_masquerade_backend(backend: Option<&str>) -> Result<()> {
-    match backend {
-        None | Some("" | "nftables") => Ok(()),
-        Some("iptables") => {
-            eprintln!(
-                "heddle: \"ipMasqBackend\": \"iptables\" means the same here as \"nftables\": the rules go into Heddle's own nftables table"
-            );
-            Ok(())
-        }
-        Some(other) => Err(Error::new(
-            Code::UnsupportedField,
-            format!(
-                "\"ipMasqBackend\": {other:?} is not a backend: write \"nftables\", or leave the key out"
-            ),
-        )),
-    }
-}
-
-fn mtu(value: i64) -> Result<Option<u32>> {
-    match value {
-        0 => Ok(None),
-        MIN_MTU..=MAX_MTU => Ok(u32::try_from(value).ok()),
-        _ => Err(invalid(format!(
-            "\"mtu\": {value} is not an MTU: write {MIN_MTU} to {MAX_MTU}, or 0 for that of the default route's device"
-        ))),
     }
 }
 
@@ -322,8 +220,4 @@ fn vlan_id(key: &str, value: i64) -> Result<u16> {
             "\"{key}\": {value} is not a VLAN id: write 1 to 4094"
         ))),
     }
-}
-
-fn invalid(msg: impl Into<String>) -> Error {
-    Error::new(Code::InvalidConfig, msg)
 }

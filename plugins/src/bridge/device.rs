@@ -1,19 +1,16 @@
 //! The bridge device: found, made, or put right if it is one that Heddle made.
 
 use cni::{Code, Error, Result};
-use netlink::route::MAIN_TABLE;
-use netlink::{Handle, Link, Mac, RouteFilter, link, sysctl};
+use netlink::{Handle, Link, Mac, link, sysctl};
 
 use super::conf::BridgeConf;
 use crate::error::kernel;
 use crate::netns_lock::NetnsLock;
 use crate::undo::Undo;
+use crate::uplink;
 
 /// The alias of a device that Heddle made for all pods: only such a one is ever altered or removed.
 pub const MARK: &str = "heddle";
-
-/// MTU of a new bridge on a host without a default route, in bytes (Ethernet's).
-const FALLBACK_MTU: u32 = 1500;
 
 /// The bridge as the rest of the call needs it.
 #[derive(Debug)]
@@ -121,7 +118,7 @@ fn adopt(host: &mut Handle, conf: &BridgeConf, found: Link) -> Result<BridgeDevi
 fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
     let mtu = match conf.mtu {
         Some(mtu) => mtu,
-        None => default_route_mtu(host)?,
+        None => uplink::mtu(host)?,
     };
     let new = link::Bridge {
         name: &conf.bridge,
@@ -160,24 +157,6 @@ fn create(host: &mut Handle, conf: &BridgeConf) -> Result<BridgeDevice> {
         mac,
         mtu,
     })
-}
-
-/// The MTU of the device that the default route leaves by: pods cannot send more than it carries.
-fn default_route_mtu(host: &mut Handle) -> Result<u32> {
-    let main = RouteFilter {
-        table: Some(MAIN_TABLE),
-        ..RouteFilter::default()
-    };
-    let routes = host.routes(main).map_err(kernel)?;
-    let default = routes
-        .iter()
-        .filter(|route| route.dst.prefix() == 0)
-        .min_by_key(|route| (route.dst.is_ipv6(), route.priority));
-    let uplink = match default.and_then(|route| route.dev) {
-        Some(dev) => host.link_by_index(dev).map_err(kernel)?,
-        None => None,
-    };
-    Ok(uplink.map_or(FALLBACK_MTU, |uplink| uplink.mtu))
 }
 
 /// Undoes [`create`], unless another call has put a port on the bridge in the meantime.

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 
 use cni::{AddResult, Code, Error, Interface, Result, Route};
 use ipnetwork::IpNetwork;
-use netlink::{Handle, address, sysctl};
+use netlink::{Handle, address};
 
 use super::conf::BridgeConf;
 use super::device::BridgeDevice;
 use crate::error::kernel;
-use crate::subnet;
+use crate::{forwarding, subnet};
 
 /// The gateway addresses that the host needs for one pod.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Gateways {
         if self.wanted.is_empty() {
             return Ok(None);
         }
-        self.enable_forwarding()?;
+        forwarding::enable(&self.wanted)?;
         let (index, interface) = match conf.vlans.access {
             Some(vlan) => {
                 let (index, interface) = super::vlan_gateway::ensure(host, bridge, vlan)?;
@@ -141,18 +141,6 @@ impl Gateways {
             }
         }
         Ok(interface)
-    }
-
-    fn enable_forwarding(&self) -> Result<()> {
-        for (v6, key) in [
-            (false, "net/ipv4/ip_forward"),
-            (true, "net/ipv6/conf/all/forwarding"),
-        ] {
-            if self.wanted.iter().any(|gateway| gateway.is_ipv6() == v6) {
-                sysctl::ensure(key, "1").map_err(kernel)?;
-            }
-        }
-        Ok(())
     }
 
     /// Addresses of the device that do not go together with a gateway: the same subnet under another

@@ -36,6 +36,8 @@ pub struct Entry {
     pub kind: &'static Kind,
     /// Its key there.
     pub key: Key,
+    /// Where it waits while another network of the same container has the key: see [`table::waiting`].
+    pub waiting: (&'static Kind, Key),
     /// The pod's address and port.
     pub target: (IpAddr, u16),
     /// The same for people.
@@ -123,6 +125,7 @@ fn entry(mapping: &Mapping, address: IpNetwork) -> Option<Entry> {
             None => Key::service(protocol, port),
             Some(ip) => Key::service_at(ip, protocol, port),
         },
+        waiting: table::waiting(address.ip(), protocol, port),
         target: (address.ip(), mapping.container_port),
         name: host_ip.map_or_else(|| name.clone(), |ip| format!("{name} of {ip}")),
     })

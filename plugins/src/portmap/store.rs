@@ -1,34 +1,31 @@
-//! The ports of attachments in the table: added all at once, found again by the comment that names their owner.
+//! The ports of attachments in the table: added all at once, with the comment that names their owner, and compared.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
 
 use cni::{Call, Code, Error, Result, identity};
 use netlink::nft::{Chain, Element, Expr, Handle, Key, Transaction, Value};
 
 use super::conf::invalid;
 use super::localhost;
-use super::plan::Plan;
-use super::table::{self, KINDS, LOOKUPS, MASQUERADE, PART, TABLE};
+use super::plan::{Entry, Plan};
+use super::release::remove_owned;
+use super::table::{self, KINDS, Kind, LOOKUPS, MASQUERADE, TABLE};
 use crate::error::kernel;
-use crate::netns_lock::NetnsLock;
-use crate::rules;
 
 /// How often a transaction is made anew because somebody else's came in between.
 const ATTEMPTS: usize = 20;
 
-/// A port that was removed: its key, and where it led.
-pub type Removed = (Key, (IpAddr, u16));
-
 /// Adds the plan, with whatever of the table is not there yet. What an earlier ADD of the same attachment has
-/// left is replaced.
+/// left is replaced; what another network of the same container has is waited for.
 ///
 /// # Errors
 /// Code 7 when a port is another attachment's, whose id the message says.
 pub fn add(call: &Call, plan: &Plan) -> Result<()> {
     let mut nft = Handle::new().map_err(kernel)?;
     let mut outcome = Ok(());
+    let mut waiting = Vec::new();
     for _ in 0..ATTEMPTS {
-        let Some(transaction) = prepare(&mut nft, plan)? else {
+        let Some(transaction) = prepare(&mut nft, plan, &waiting)? else {
             remove_owned(&mut nft, |mark| mark == plan.owner)?;
             continue;
         };
@@ -36,7 +33,7 @@ pub fn add(call: &Call, plan: &Plan) -> Result<()> {
         match &outcome {
             Ok(()) => return Ok(()),
             Err(error) if error.is_exists() => {
-                refuse_if_taken(&mut nft, plan)?;
+                waiting = taken(&mut nft, plan)?;
                 remove_owned(&mut nft, |mark| mark == plan.owner)?;
             }
             Err(error) if error.is_not_found() || error.is_busy() => {}
@@ -55,7 +52,7 @@ pub fn add(call: &Call, plan: &Plan) -> Result<()> {
 }
 
 /// The transaction; `None` when something of an earlier ADD is in its way.
-fn prepare(nft: &mut Handle, plan: &Plan) -> Result<Option<Transaction>> {
+fn prepare(nft: &mut Handle, plan: &Plan, waiting: &[&Entry]) -> Result<Option<Transaction>> {
     let mut transaction = Transaction::new(TABLE);
     let generation = nft.generation().map_err(kernel)?;
     let has = |nft: &mut Handle, chain: &str| {
@@ -82,12 +79,20 @@ fn prepare(nft: &mut Handle, plan: &Plan) -> Result<Option<Transaction>> {
         add_chain(&mut transaction, &policy.chain, policy.rules.clone());
     }
     localhost::guard(nft, plan, &mut transaction)?;
+    let mut places: Vec<_> = plan
+        .entries
+        .iter()
+        .map(|entry| (place(entry, waiting), entry))
+        .collect();
+    // One port of several host addresses waits in one place.
+    let mut seen = HashSet::new();
+    places.retain(|(place, _)| seen.insert((place.0.targets, place.1)));
     for kind in &KINDS {
-        let entries = || plan.entries.iter().filter(|entry| entry.kind == kind);
-        let elements = |value: &dyn Fn(&super::plan::Entry) -> Value| -> Vec<Element> {
-            entries()
-                .map(|entry| Element {
-                    key: entry.key.clone(),
+        let elements = |value: &dyn Fn(&Entry) -> Value| -> Vec<Element> {
+            let of_kind = places.iter().filter(|((of, _), _)| *of == kind);
+            of_kind
+                .map(|((_, key), entry)| Element {
+                    key: (*key).clone(),
                     value: Some(value(entry)),
                     comment: Some(plan.owner.clone()),
                 })
@@ -111,7 +116,20 @@ fn add_chain(transaction: &mut Transaction, name: &str, rules: Vec<Expr>) {
     }
 }
 
-fn refuse_if_taken(nft: &mut Handle, plan: &Plan) -> Result<()> {
+/// Where an entry stands.
+fn place<'a>(entry: &'a Entry, waiting: &[&Entry]) -> (&'static Kind, &'a Key) {
+    match waiting.iter().any(|one| std::ptr::eq(*one, entry)) {
+        true => (entry.waiting.0, &entry.waiting.1),
+        false => (entry.kind, &entry.key),
+    }
+}
+
+/// The entries whose ports another network of the same container has.
+///
+/// # Errors
+/// Code 7 when another container has one.
+fn taken<'a>(nft: &mut Handle, plan: &'a Plan) -> Result<Vec<&'a Entry>> {
+    let mut taken = Vec::new();
     for entry in &plan.entries {
         let held = nft
             .element(TABLE, entry.kind.targets, &entry.key)
@@ -119,7 +137,10 @@ fn refuse_if_taken(nft: &mut Handle, plan: &Plan) -> Result<()> {
         let Some(holder) = held.and_then(|element| element.comment) else {
             continue;
         };
-        if holder != plan.owner {
+        if holder == plan.owner {
+            continue;
+        }
+        if !identity::same_container(&holder, &plan.owner) {
             let whose = match identity::parse_mark(&holder) {
                 Some((network, attachment)) => {
                     format!("container {} on network {network}", attachment.container_id)
@@ -131,126 +152,9 @@ fn refuse_if_taken(nft: &mut Handle, plan: &Plan) -> Result<()> {
                 entry.name
             )));
         }
+        taken.push(entry);
     }
-    Ok(())
-}
-
-/// Removes what is this attachment's, and says what it was.
-///
-/// # Errors
-/// What the kernel said; never for what is gone already.
-pub fn remove(call: &Call) -> Result<Vec<Removed>> {
-    let owner = rules::owner(&call.conf.name, &call.attachment);
-    remove_and_take_down(|mark| mark == owner)
-}
-
-/// Removes what belongs to attachments of this network that are not valid, and says what it was.
-///
-/// # Errors
-/// What the kernel said.
-pub fn collect(call: &Call) -> Result<Vec<Removed>> {
-    let network = &call.conf.name;
-    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: Vec<_> = valid
-        .iter()
-        .map(|attachment| rules::owner(network, attachment))
-        .collect();
-    remove_and_take_down(|mark| {
-        identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
-    })
-}
-
-/// Removes what is ours, and the whole part of the table when no other port is left.
-fn remove_and_take_down(is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
-    let mut nft = Handle::new().map_err(kernel)?;
-    let removed = remove_owned(&mut nft, is_ours)?;
-    // Only now: of two calls that remove at once, each has seen the other's.
-    if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_some() && is_empty(&mut nft)? {
-        take_down(&mut nft)?;
-    }
-    Ok(removed)
-}
-
-fn is_empty(nft: &mut Handle) -> Result<bool> {
-    for kind in &KINDS {
-        if !nft
-            .elements(TABLE, kind.targets)
-            .map_err(kernel)?
-            .is_empty()
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
-    for _ in 0..ATTEMPTS {
-        if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_none() {
-            break;
-        }
-        let mut transaction = Transaction::new(TABLE);
-        let (mut removed, mut chains) = (Vec::new(), Vec::new());
-        let mut mine = |nft: &mut Handle, map: &str| -> Result<Vec<Element>> {
-            let mut mine = nft.elements(TABLE, map).map_err(kernel)?;
-            mine.retain(|element| element.comment.as_deref().is_some_and(&is_ours));
-            let keys: Vec<_> = mine.iter().map(by_key).collect();
-            transaction.delete_elements(map, &keys);
-            Ok(mine)
-        };
-        for kind in &KINDS {
-            for element in mine(nft, kind.targets)? {
-                if let Some(Value::Target(address, port)) = element.value {
-                    removed.push((element.key, (address, port)));
-                }
-            }
-            for element in mine(nft, kind.policies)? {
-                match element.value {
-                    Some(Value::Jump(chain)) if !chains.contains(&chain) => chains.push(chain),
-                    _ => {}
-                }
-            }
-        }
-        chains
-            .iter()
-            .for_each(|chain| transaction.delete_chain(chain));
-        match nft.commit(&transaction) {
-            Ok(()) => return Ok(removed),
-            // Another call was there first.
-            Err(error) if error.is_not_found() || error.is_busy() => {}
-            Err(error) => return Err(kernel(error)),
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn by_key(element: &Element) -> Element {
-    Element {
-        key: element.key.clone(),
-        value: None,
-        comment: None,
-    }
-}
-
-/// Removes the whole part once no port is left, and closes what was opened for 127.0.0.1.
-fn take_down(nft: &mut Handle) -> Result<()> {
-    let _lock = NetnsLock::exclusive()?;
-    for _ in 0..ATTEMPTS {
-        let generation = nft.generation().map_err(kernel)?;
-        if !is_empty(nft)? {
-            return Ok(());
-        }
-        localhost::close(nft)?;
-        let chains = nft.chains(TABLE).map_err(kernel)?;
-        let mut transaction = Transaction::new(TABLE);
-        transaction.if_generation(generation);
-        PART.delete(&mut transaction, &chains);
-        match nft.commit(&transaction) {
-            Err(error) if error.is_busy() || error.is_not_found() => {}
-            outcome => return outcome.map_err(kernel),
-        }
-    }
-    Ok(())
+    Ok(taken)
 }
 
 /// Whether the plan is in the table as ADD put it there.
@@ -265,9 +169,11 @@ pub fn check(plan: &Plan) -> Result<()> {
             format!("{what}: look at `nft list {where_}`"),
         )
     };
+    let waiting = taken(&mut nft, plan)?;
     for entry in &plan.entries {
-        let map = entry.kind.targets;
-        let found = nft.element(TABLE, map, &entry.key).map_err(kernel)?;
+        let (kind, key) = place(entry, &waiting);
+        let map = kind.targets;
+        let found = nft.element(TABLE, map, key).map_err(kernel)?;
         let target = Some(Value::Target(entry.target.0, entry.target.1));
         let is_ours = |element: &Element| {
             element.value == target && element.comment.as_deref() == Some(&plan.owner)
@@ -279,9 +185,9 @@ pub fn check(plan: &Plan) -> Result<()> {
             ));
         }
         let mut policies = plan.policies.iter();
-        if let Some(policy) = policies.find(|policy| policy.v6 == entry.kind.service.v6) {
-            let map = entry.kind.policies;
-            let found = nft.element(TABLE, map, &entry.key).map_err(kernel)?;
+        if let Some(policy) = policies.find(|policy| policy.v6 == kind.service.v6) {
+            let map = kind.policies;
+            let found = nft.element(TABLE, map, key).map_err(kernel)?;
             if found.and_then(|element| element.value) != Some(Value::Jump(policy.chain.clone())) {
                 return Err(gone(
                     format!("the policy of host port {} is missing", entry.name),

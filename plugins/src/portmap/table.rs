@@ -5,7 +5,11 @@
 //! masquerading or let it go as it is, and in the map of targets, which says where the packet is sent instead.
 //! So the cost of a packet does not grow with the ports of the node.
 
-use netlink::nft::{Chain, DataMap, Expr, Family, Hook, Service, Set, Table, Transaction, Type};
+use std::net::IpAddr;
+
+use netlink::nft::{
+    Chain, DataMap, Expr, Family, Hook, Key, Service, Set, Table, Transaction, Type,
+};
 
 use crate::shared_table::Part;
 use crate::subnet::LOOPBACK_V4;
@@ -95,6 +99,13 @@ pub const PART: Part = Part {
 pub fn kind(v6: bool, by_address: bool) -> &'static Kind {
     const ALL: &[Kind; 4] = &KINDS;
     &ALL[usize::from(v6) * 2 + usize::from(!by_address)]
+}
+
+/// Where a port stands that another network of the same container has: under the pod's own address, which no packet
+/// for the host carries. When that network goes, the port moves to the key that it left.
+pub fn waiting(target: IpAddr, protocol: u8, port: u16) -> (&'static Kind, Key) {
+    let kind = kind(target.is_ipv6(), true);
+    (kind, Key::service_at(target, protocol, port))
 }
 
 /// The name of an attachment's chain.

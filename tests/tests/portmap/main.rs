@@ -1,5 +1,6 @@
 //! `portmap`: who reaches a pod by a port of the host, from where, and what is left of it afterwards.
 mod care;
+mod networks;
 mod traffic;
 
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
         case(
             "a_taken_port_is_refused_with_its_owner",
             traffic::a_taken_port_is_refused_with_its_owner,
+        ),
+        case(
+            "two_networks_of_one_container",
+            networks::two_networks_of_one_container,
         ),
         case("localhost_is_guarded", traffic::localhost_is_guarded),
         case("udp_follows_the_mapping", traffic::udp_follows_the_mapping),
