@@ -1,6 +1,6 @@
 # Heddle's everyday commands. `make demo` shows it, `make test` proves it; both want root (or sudo) for namespaces.
 .DEFAULT_GOAL := build
-.PHONY: build test demo bench lint deps missing install clean
+.PHONY: build image test test-k8s demo bench lint deps missing install clean
 
 PROGRAMS := heddle-cni heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -18,18 +18,27 @@ CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
 
 # What the tests use when it is there: program (or file) and the Debian package that brings it.
 PARTS := ip:iproute2 nft:nftables strace:strace /usr/lib/cni/bridge:containernetworking-plugins \
-         containerd:containerd runc:runc podman:podman busybox:busybox-static
+         containerd:containerd runc:runc podman:podman busybox:busybox-static etcd:etcd-server \
+         iptables:iptables conntrack:conntrack
 ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(part))) >/dev/null \
          || echo $(lastword $(subst :, ,$(part)))))
 
 build: ## The static programs, in dist/
 	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) $(PROGRAMS:%=-p %)
 	install -D -t dist $(PROGRAMS:%=$(OUTPUT)/$(TARGET)/dist/%)
-	@stat -c '%n: %s bytes, for $(TARGET)' dist/*
+	@stat -c '%n: %s bytes, for $(TARGET)' $(PROGRAMS:%=dist/%)
+
+image: build ## The container image for Kubernetes, dist/heddle-image.tar (`ctr image import`, `podman load`)
+	cargo build --locked --quiet -p lab --bin image
+	$(OUTPUT)/debug/image dist/heddle-image.tar
 
 test: build missing ## All tests; what this machine lacks is skipped with the reason
 	PATH="$(TOOLS):$$PATH" RUST_LIB_BACKTRACE=1 \
 	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked --workspace --no-fail-fast
+
+test-k8s: build missing ## On a real Kubernetes, whose programs are in HEDDLE_K8S_BIN=dir
+	HEDDLE_K8S_BIN="$(HEDDLE_K8S_BIN)" RUST_LIB_BACKTRACE=1 \
+	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked -p lab --test kubernetes
 
 demo: build ## Three nodes, their pods and the packets between them, then nothing again
 	cargo build --locked --quiet -p lab --bin demo
