@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Member {
     /// The node.
     pub node: Node,
+    /// What its runtimes call.
+    pub plugins: Plugins,
     daemon: Option<Daemon>,
 }
 
@@ -40,7 +42,7 @@ impl Member {
     pub fn new(fabric: &Fabric, name: &str, switch: u8, host: u8, config: &str) -> Result<Member> {
         let node = Node::new(name)?;
         fabric.join(&node, switch, host)?;
-        Plugins::heddle(&node)?;
+        let plugins = Plugins::heddle(&node)?;
         let program = fs::read(find::heddle()?)?;
         let text = format!("node_name = \"{name}\"\ncluster_cidrs = {CLUSTER:?}\n{config}\n");
         node.run(|| -> Result {
@@ -50,7 +52,11 @@ impl Member {
             let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             Ok(fs::set_permissions("/opt/cni/heddle", executable)?)
         })?;
-        Ok(Member { node, daemon: None })
+        Ok(Member {
+            node,
+            plugins,
+            daemon: None,
+        })
     }
 
     /// Starts the daemon.

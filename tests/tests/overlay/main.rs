@@ -46,6 +46,10 @@ fn main() -> ExitCode {
             "an_unchanged_restart_writes_nothing",
             restarts::writes_nothing,
         ),
+        case(
+            "the_plugin_passes_on_what_the_daemon_knows",
+            seeing::through_the_plugin,
+        ),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(

@@ -134,17 +134,32 @@ pub fn writes_nothing() -> Result {
 pub fn cleanup() -> Result {
     let mut cluster = Cluster::new("membership = \"static\"")?;
     cluster.write_nodes(&NODES)?;
-    let ignored = ["/run/heddle", "forward", "accept_ra", "rp_filter"];
+    // What is about pods of the past, not about the node.
+    let ignored = ["/var/lib/cni/", "/run/netns/"];
     let before = Snapshot::of(cluster.members[0].node.space())?.without(&ignored);
     cluster.start()?;
     cluster.ready()?;
     let member = &mut cluster.members[0];
+    let pod = member.add_pod("pod")?;
+    member.stop(false)?;
+    let early = member.heddle("cleanup").output()?;
+    ensure!(
+        !early.status.success() && early.stderr.contains("cbr0 still has pods on it"),
+        "{early:?}"
+    );
+    member.start()?;
+    member.wait_ready(2)?;
+    member.delete_pod(&pod.pod)?;
     member.stop(false)?;
     let said = member.heddle("cleanup").ok()?;
-    ensure!(
-        said.contains("vxlan.heddle") && said.contains("10-heddle.conflist"),
-        "{said}"
-    );
+    for what in [
+        "vxlan.heddle",
+        "10-heddle.conflist",
+        "cbr0",
+        "sysctl net/ipv4/ip_forward = 0",
+    ] {
+        ensure!(said.contains(what), "no {what} in {said}");
+    }
     Snapshot::of(member.node.space())?
         .without(&ignored)
         .same_as(&before)?;

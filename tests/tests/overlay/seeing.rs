@@ -1,10 +1,13 @@
 //! What the daemon says of itself, and where it can be asked.
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use lab::overlay::{Cluster, Member};
 use lab::{Fabric, Result};
+use serde_json::Value;
 
 /// The answer to one GET: status line, headers and body.
 fn get(mut stream: impl Read + Write, path: &str) -> Result<String> {
@@ -101,5 +104,72 @@ pub fn configuration() -> Result {
     );
     let from_flag = shown("config check --node-name n9", &over)?;
     ensure!(from_flag["node_name"].as_str() == Some("n9"), "{from_flag}");
+    Ok(())
+}
+
+/// STATUS as a runtime asks for it: before the daemon, with it, without it, when pods are hurt, and after a reboot.
+pub fn through_the_plugin() -> Result {
+    let mut cluster = Cluster::new("membership = \"static\"")?;
+    cluster.write_nodes(&lab::overlay::NODES)?;
+    cluster.start()?;
+    cluster.ready()?;
+    let member = &mut cluster.members[0];
+    let read = || fs::read_to_string("/etc/cni/net.d/10-heddle.conflist");
+    let conflist: Value = serde_json::from_str(&member.node.run(read)?)?;
+    let types = conflist["plugins"].as_array().into_iter().flatten();
+    let types: Vec<_> = types.filter_map(|plugin| plugin["type"].as_str()).collect();
+    ensure!(
+        types == ["heddle-bridge", "heddle-portmap", "heddle-bandwidth"],
+        "{types:?}"
+    );
+    let mut conf = conflist["plugins"][0].clone();
+    conf["cniVersion"] = "1.1.0".into();
+    conf["name"] = "heddle".into();
+    let plugins = member.plugins.clone();
+    let status = || -> Result<(u64, String)> {
+        let began = Instant::now();
+        let reply = plugins.status(&conf)?;
+        ensure!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+        let said = reply.document()?.unwrap_or_default();
+        Ok((
+            said["code"].as_u64().unwrap_or_default(),
+            said["msg"].as_str().unwrap_or_default().to_owned(),
+        ))
+    };
+    ensure!(status()? == (0, String::new()), "{:?}", status()?);
+    member.stop(true)?;
+    ensure!(
+        status()?.0 == 0,
+        "a daemon that is away hurts nobody: {:?}",
+        status()?
+    );
+    member.start()?;
+    member.wait_ready(2)?;
+
+    lab::inspect::sh(member.node.space(), "ip address flush dev eth0")?;
+    let code = |wanted: u64| {
+        lab::wait::until(Duration::from_secs(20), &format!("code {wanted}"), || {
+            let found = status()?;
+            ensure!(found.0 == wanted, "{found:?}");
+            Ok(found.1)
+        })
+    };
+    let why = code(51)?;
+    ensure!(why.contains("no address"), "{why}");
+    lab::inspect::sh(
+        member.node.space(),
+        "ip address add 192.0.1.11/24 dev eth0 && ip route add default via 192.0.1.1",
+    )?;
+    code(0)?;
+
+    member.stop(false)?;
+    // A boot begins with an empty /run.
+    member.node.run(|| fs::remove_dir_all("/run/heddle"))?;
+    let (code, why) = status()?;
+    ensure!(code == 50 && why.contains("since boot"), "{code}: {why}");
     Ok(())
 }
