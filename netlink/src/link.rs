@@ -116,6 +116,15 @@ pub fn set_alias(index: u32, alias: &str) -> Request {
     set(index, alias_attribute(alias), "set the alias of")
 }
 
+/// The same for a link whose index is not known yet, as in the batch that makes it. Equals
+/// `ip link set dev NAME alias TEXT`.
+pub fn set_alias_by_name(name: &str, alias: &str) -> Request {
+    let mut message = by_name(name);
+    message.attributes.push(alias_attribute(alias));
+    let object = format!("link {name}");
+    Request::new(RTM_SETLINK, 0, &message, "set the alias of", object)
+}
+
 /// Without the zero byte that the packet crate would put behind it: the kernel counts that one, so that 255 bytes
 /// would be one too many.
 fn alias_attribute(alias: &str) -> LinkAttribute {

@@ -128,6 +128,7 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
             index: eth.index,
             name: &call.attachment.ifname,
             duplicate_address_detection: conf.duplicate_address_detection,
+            by_gateway: false,
         };
         link.configure(&mut pod, &result)?;
     }

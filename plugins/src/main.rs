@@ -14,6 +14,7 @@ mod masquerade;
 mod netns_lock;
 mod pod;
 mod portmap;
+mod ptp;
 mod rules;
 mod sandbox;
 mod shared_table;
@@ -42,6 +43,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("host-local", &::ipam::HostLocal),
     ("loopback", &loopback::Loopback),
     ("portmap", &portmap::Portmap),
+    ("ptp", &ptp::Ptp),
     ("static", &::ipam::Static),
     ("tuning", &tuning::Tuning),
 ];

@@ -5,11 +5,12 @@ pub mod check;
 use std::net::IpAddr;
 
 use cni::{AddResult, Result};
+use ipnetwork::IpNetwork;
 use netlink::netns::Netns;
 use netlink::{Handle, address, link, route, sysctl};
 
 use crate::error::kernel;
-use crate::subnet::same_family;
+use crate::subnet::{self, same_family};
 
 /// `RT_SCOPE_LINK`; what is narrower, `host` and `nowhere`, has higher numbers.
 const LINK_SCOPE: u8 = 253;
@@ -25,6 +26,8 @@ pub struct PodLink<'a> {
     pub name: &'a str,
     /// Let IPv6 probe for duplicates (`enabledad`).
     pub duplicate_address_detection: bool,
+    /// Reach even the neighbours in the own subnet by way of the gateway.
+    pub by_gateway: bool,
 }
 
 impl PodLink<'_> {
@@ -40,7 +43,7 @@ impl PodLink<'_> {
         let flags = address::Flags {
             nodad: !self.duplicate_address_detection,
             optimistic: self.duplicate_address_detection,
-            ..Default::default()
+            noprefixroute: self.by_gateway,
         };
         // Neighbours hear of the address when the link comes up: it may have been another pod's.
         let mut batch = vec![link::arp_notify(self.index)];
@@ -51,6 +54,10 @@ impl PodLink<'_> {
                 .map(|ip| address::add(self.index, ip.address, flags)),
         );
         batch.push(link::set_up(self.index));
+        if self.by_gateway {
+            let routes = routes_by_gateway(self.index, result);
+            batch.extend(routes.iter().map(route::Route::add_path));
+        }
         batch.extend(
             routes(self.index, result)
                 .iter()
@@ -81,6 +88,36 @@ impl PodLink<'_> {
         }
         Ok(())
     }
+}
+
+/// Routes to the gateways, which are all that is on the link, and by them to the subnets of the addresses.
+pub fn routes_by_gateway(index: u32, result: &AddResult) -> Vec<route::Route> {
+    let mut routes: Vec<route::Route> = Vec::new();
+    let mut add = |route: route::Route| {
+        if !routes.iter().any(|there| there.dst == route.dst) {
+            routes.push(route);
+        }
+    };
+    let with_gateway = || {
+        let ips = result.ips.iter();
+        ips.filter_map(|ip| ip.gateway.map(|gateway| (ip.address, gateway)))
+    };
+    for (address, gateway) in with_gateway() {
+        add(route::Route {
+            dev: Some(index),
+            src: Some(address.ip()),
+            ..route::Route::to(IpNetwork::from(gateway))
+        });
+    }
+    for (address, gateway) in with_gateway().filter(|(address, _)| !subnet::is_host(*address)) {
+        add(route::Route {
+            gw: Some(gateway),
+            dev: Some(index),
+            src: Some(address.ip()),
+            ..route::Route::to(subnet::of(address))
+        });
+    }
+    routes
 }
 
 /// The routes of `result` as the kernel is to have them: a route without a gateway goes by the first

@@ -148,6 +148,20 @@ pub fn collect(call: &Call) -> Result<()> {
     Ok(())
 }
 
+/// The number of a link that must be there.
+///
+/// # Errors
+/// When it is not, or the kernel cannot be asked.
+pub fn index_of(host: &mut Handle, name: &str) -> Result<u32> {
+    let link = host.link(name).map_err(kernel)?;
+    link.map(|link| link.index).ok_or_else(|| {
+        Error::new(
+            Code::Internal,
+            format!("{name} vanished while the pod was being attached"),
+        )
+    })
+}
+
 fn already_attached(call: &Call, host_name: &str) -> Error {
     let ifname = &call.attachment.ifname;
     Error::new(

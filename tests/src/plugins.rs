@@ -16,7 +16,7 @@ pub use strace::{Fault, Trace};
 use crate::{Node, Pod, Result, find};
 
 /// Every plugin that Heddle has, by the reference's names.
-const TYPES: [&str; 15] = [
+const TYPES: [&str; 17] = [
     "bandwidth",
     "bridge",
     "dummy",
@@ -30,8 +30,10 @@ const TYPES: [&str; 15] = [
     "ptp",
     "sbr",
     "static",
+    "tap",
     "tuning",
     "vlan",
+    "vrf",
 ];
 
 /// Plugin binaries on a node, and the `CNI_PATH` that finds them.

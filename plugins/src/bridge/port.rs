@@ -53,7 +53,7 @@ pub fn create<'a>(
 /// Sets the port's VLANs: the access VLAN untagged and as PVID, the trunk's tagged, and without those
 /// that the port was born with unless the configuration keeps them.
 fn set_vlans(host: &mut Handle, port: &str, conf: &BridgeConf) -> Result<()> {
-    let index = index_of(host, port)?;
+    let index = veth::index_of(host, port)?;
     let vlans = &conf.vlans;
     let mut batch = Vec::new();
     if !vlans.preserve_default {
@@ -95,18 +95,4 @@ pub fn wait_until_forwarding(host: &mut Handle, port: &str) -> Result<()> {
             ),
         )),
     }
-}
-
-/// The number of a link that must be there.
-///
-/// # Errors
-/// When it is not, or the kernel cannot be asked.
-pub fn index_of(host: &mut Handle, name: &str) -> Result<u32> {
-    let link = host.link(name).map_err(kernel)?;
-    link.map(|link| link.index).ok_or_else(|| {
-        Error::new(
-            Code::Internal,
-            format!("{name} vanished while the pod was being attached"),
-        )
-    })
 }

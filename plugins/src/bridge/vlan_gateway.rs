@@ -7,6 +7,7 @@ use netlink::{Handle, Mac, link};
 
 use super::device::{BridgeDevice, MARK};
 use crate::error::kernel;
+use crate::veth;
 
 /// Finds the VLAN's gateway interface or makes it; returns its index and its entry in the result.
 ///
@@ -59,8 +60,8 @@ fn create(
         Err(error) if !error.is_exists() => return Err(kernel(error)),
         _ => {}
     }
-    let index = super::port::index_of(host, &port)?;
-    let gateway = super::port::index_of(host, name)?;
+    let index = veth::index_of(host, &port)?;
+    let gateway = veth::index_of(host, name)?;
     let born_with = host.port_vlans(index).map_err(kernel)?;
     let mut batch: Vec<_> = born_with
         .iter()

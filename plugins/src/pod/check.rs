@@ -4,7 +4,7 @@
 //! makes it promiscuous, `tuning` changes its MAC, `sbr` moves its routes to another table.
 
 use cni::{AddResult, Call, Code, Error, Interface, IpConfig, Result};
-use netlink::{Handle, Link, RouteFilter};
+use netlink::{Handle, Link, Route, RouteFilter};
 
 use crate::error::kernel;
 use crate::{pod, sandbox, subnet};
@@ -86,28 +86,34 @@ pub fn compare(call: &Call, result: &AddResult, expected: Expected<'_>) -> Resul
 }
 
 fn check_routes(call: &Call, pod: &mut Handle, eth: &Link, result: &AddResult) -> Result<()> {
-    let there = pod
-        .routes(RouteFilter {
-            dev: Some(eth.index),
-            ..RouteFilter::default()
-        })
-        .map_err(kernel)?;
     let connected = ours(call, result)
         .filter(|ip| !subnet::is_host(ip.address))
-        .map(|ip| (subnet::of(ip.address), None, None));
-    let given = pod::routes(eth.index, result);
-    let given = given
-        .iter()
-        .map(|route| (subnet::of(route.dst), route.gw, route.table));
-    for (dst, gw, table) in connected.chain(given) {
+        .map(|ip| Route::to(subnet::of(ip.address)));
+    let mut wanted: Vec<Route> = connected.collect();
+    wanted.extend(pod::routes(eth.index, result));
+    require_routes(pod, eth, &wanted)
+}
+
+/// Whether the pod has these routes by its interface; of another table only where the route says none.
+///
+/// # Errors
+/// Code 999 for the first that is missing.
+pub fn require_routes(pod: &mut Handle, eth: &Link, wanted: &[Route]) -> Result<()> {
+    let by_eth = RouteFilter {
+        dev: Some(eth.index),
+        ..RouteFilter::default()
+    };
+    let there = pod.routes(by_eth).map_err(kernel)?;
+    for wanted in wanted {
         let found = there.iter().any(|route| {
-            subnet::of(route.dst) == dst
-                && (gw.is_none() || route.gw == gw)
-                && (table.is_none() || route.table == table)
+            subnet::of(route.dst) == subnet::of(wanted.dst)
+                && (wanted.gw.is_none() || route.gw == wanted.gw)
+                && (wanted.table.is_none() || route.table == wanted.table)
         });
         if !found {
             return Err(broken(format!(
-                "the pod has lost its route to {dst} by {}",
+                "the pod has lost its route to {} by {}",
+                subnet::of(wanted.dst),
                 eth.name
             )));
         }
