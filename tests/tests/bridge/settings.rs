@@ -1,8 +1,9 @@
 //! What the keys of one pod's port and interface do, and what is refused.
 use crate::{Lab, address};
+use anyhow::Context;
 use lab::inspect::{ip_one, sh};
 use lab::probe::{ping, ping_within};
-use lab::{Result, Snapshot, conf};
+use lab::{Need, Result, Snapshot, conf};
 use serde_json::{Value, json};
 use std::time::Duration;
 
