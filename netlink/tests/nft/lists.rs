@@ -38,10 +38,30 @@ fn make() -> Handle {
 
 fn info(name: &str, uses: u32, base: bool) -> ChainInfo {
     ChainInfo {
+        drops: false,
         name: name.into(),
         uses,
         base,
     }
+}
+
+/// As iptables-nft leaves a policy of DROP.
+pub fn a_chain_that_drops_says_so() {
+    run(
+        "nft",
+        &[
+            "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }
+        table ip filter { chain INPUT { type filter hook input priority 0; policy accept; }; }",
+        ],
+    );
+    let mut handle = Handle::new().unwrap();
+    let table = Table {
+        family: Family::Ipv4,
+        name: "filter",
+    };
+    let drops = |handle: &mut Handle, name| handle.chain(table, name).unwrap().unwrap().drops;
+    assert!(drops(&mut handle, "FORWARD"));
+    assert!(!drops(&mut handle, "INPUT"));
 }
 
 pub fn chains_are_those_of_the_table() {

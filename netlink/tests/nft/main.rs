@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         ),
         cases!(
             lists,
+            a_chain_that_drops_says_so,
             chains_are_those_of_the_table,
             uses_are_rules_and_jumps,
             rules_come_in_their_order_with_comments,
