@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             lists,
             chains_are_those_of_the_table,
             uses_are_rules_and_jumps,
+            rules_of_others_are_recognised,
             rules_come_in_their_order_with_comments,
             a_thousand_rules_and_chains_are_listed
         ),
