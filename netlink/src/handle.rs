@@ -85,12 +85,12 @@ impl Handle {
         tc::bucket(&mut self.0, index)
     }
 
-    /// Whether a filter looks at what comes in by a link. Equals `tc filter show dev NAME ingress`.
+    /// The links that filters send what comes in by a link to. Equals `tc filter show dev NAME ingress`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn has_ingress_filter(&mut self, index: u32) -> Result<bool> {
-        tc::has_ingress_filter(&mut self.0, index)
+    pub fn redirections(&mut self, index: u32) -> Result<Vec<u32>> {
+        tc::redirections(&mut self.0, index)
     }
 
     /// Deletes a link's token bucket and its ingress queue with the filters, as far as they are there. Equals

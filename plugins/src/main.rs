@@ -15,6 +15,7 @@ mod netns_lock;
 mod pod;
 mod portmap;
 mod ptp;
+mod reference;
 mod rules;
 mod sandbox;
 mod shared_table;

@@ -9,7 +9,7 @@ use super::certificates::kubeconfig;
 use super::cgroups::Cgroups;
 use super::image::{self, BUSYBOX};
 use super::{DIR, Programs};
-use crate::{Daemon, Disk, Fabric, Node, Processes, Result, wait};
+use crate::{Daemon, Disk, Fabric, Node, Processes, Result, Space, wait};
 
 const CONTAINERD: &str = r#"
 version = 2
@@ -209,6 +209,20 @@ impl Worker {
     /// containerd's own client.
     pub fn ctr(&self, words: &str) -> Result<String> {
         ctr(self.processes(), words)
+    }
+
+    /// The network of a container's pod.
+    pub fn container(&self, id: &str) -> Result<Space> {
+        let tasks = self.ctr("task list")?;
+        let mut rows = tasks.lines().map(|row| row.split_whitespace());
+        let pid = rows.find_map(|mut row| (row.next() == Some(id)).then(|| row.next())?);
+        let pid = pid.with_context(|| format!("{id} does not run on {}:\n{tasks}", self.name))?;
+        let file = self.processes().path(&format!("/proc/{pid}/ns/net"));
+        let net = fs::File::open(&file).context(file)?;
+        Ok(self
+            .node()
+            .space()
+            .with_net(id.get(..12).unwrap_or(id), net))
     }
 
     /// Gives containerd an image from an archive on the machine.

@@ -1,19 +1,25 @@
 //! Heddle on a real Kubernetes: from `kubectl apply` to pods that talk, and back to a node as it was.
+
 #![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
+
+mod shared;
+mod traffic;
 
 use std::process::ExitCode;
 
-use lab::kubernetes::{Cluster, NEEDS};
-use lab::{Case, Result};
+use lab::Case;
+use lab::kubernetes::NEEDS;
 
 fn main() -> ExitCode {
-    lab::main([Case::new("registers", registers).needs(NEEDS)])
-}
-
-fn registers() -> Result {
-    let start = std::time::Instant::now();
-    let cluster = Cluster::start(&[("n1", 1, 11), ("n2", 1, 12), ("n3", 2, 13)])?;
-    println!("registered after {:?}", start.elapsed());
-    println!("{}", cluster.kubectl().run("get nodes -o wide")?);
-    Ok(())
+    let cases = [
+        Case::new("apply_makes_the_nodes_ready", traffic::apply),
+        Case::new("pods_reach_each_other_as_themselves", traffic::pods),
+        Case::new("exec_and_logs", traffic::exec_and_logs),
+        Case::new("a_service_is_balanced", traffic::service),
+        Case::new("a_host_port_leads_to_its_pod", traffic::host_port),
+        Case::new("what_leaves_the_cluster_is_masqueraded", traffic::egress),
+    ];
+    let ended = lab::main_in_order(cases.map(|case| case.needs(NEEDS)));
+    shared::end();
+    ended
 }
