@@ -2,6 +2,7 @@
 
 mod doctor;
 mod screen;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +80,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Follow a packet hop by hop; exit code 0 when it gets through
+    Trace {
+        /// A pod of this node by its address, netns or container id; or "node"
+        from: String,
+        /// Any address; or a pod of this node by its netns or container id
+        to: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take back what was granted to a node that is gone for good
     Forget {
         /// The node's name
@@ -125,7 +136,11 @@ impl Command {
     fn asks(&self) -> bool {
         matches!(
             self,
-            Self::Status { .. } | Self::Peers { .. } | Self::Doctor { .. } | Self::Forget { .. }
+            Self::Status { .. }
+                | Self::Peers { .. }
+                | Self::Doctor { .. }
+                | Self::Trace { .. }
+                | Self::Forget { .. }
         )
     }
 
@@ -145,6 +160,7 @@ impl Command {
                 show(&config, json, screen::peers, all).await
             }
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
+            Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod reconciler;
 pub mod status;
 mod system;
+pub mod trace;
 pub mod view;
 
 pub use node::Node;
