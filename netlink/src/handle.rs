@@ -61,6 +61,22 @@ impl Handle {
         link::get_by_index(&mut self.0, index)
     }
 
+    /// One link by an alternative name; `None` when there is none. Equals `ip link show ALTNAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked; before 5.5 it knows no such names.
+    pub fn link_by_alternative_name(&mut self, name: &str) -> Result<Option<Link>> {
+        link::get_by_alternative_name(&mut self.0, name)
+    }
+
+    /// Whether the kernel can make links of a kind; loads its module, and makes none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn knows_link_kind(&mut self, kind: &str) -> Result<bool> {
+        link::knows_kind(&mut self.0, kind)
+    }
+
     /// The settings of one link that can be put back; `None` when there is none.
     ///
     /// # Errors

@@ -194,15 +194,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Kills kubelet, and starts it again after `pause`.
-    pub fn restart_kubelet(&mut self, pause: Duration) -> Result {
+    /// Kills kubelet; the containers go on.
+    pub fn stop_kubelet(&mut self) -> Result {
         let running = self.running.as_mut().context("the node is off")?;
-        end(&mut running.kubelet)?;
-        std::thread::sleep(pause);
-        let kubelet = self.kubelet(&self.on().processes)?;
-        if let Some(running) = &mut self.running {
-            running.kubelet = kubelet;
-        }
+        end(&mut running.kubelet)
+    }
+
+    /// Starts kubelet again.
+    pub fn start_kubelet(&mut self) -> Result {
+        let kubelet = self.kubelet(self.processes())?;
+        let running = self.running.as_mut().context("the node is off")?;
+        running.kubelet = kubelet;
         Ok(())
     }
 
@@ -211,7 +213,7 @@ impl Worker {
         ctr(self.processes(), words)
     }
 
-    /// The network of a container's pod.
+    /// The network of a running container's pod.
     pub fn container(&self, id: &str) -> Result<Space> {
         let tasks = self.ctr("task list")?;
         let mut rows = tasks.lines().map(|row| row.split_whitespace());
@@ -223,6 +225,17 @@ impl Worker {
             .node()
             .space()
             .with_net(id.get(..12).unwrap_or(id), net))
+    }
+
+    /// The same of the first running container with that name in its pod's specification, for when no API server knows
+    /// its identifier.
+    pub fn container_named(&self, name: &str) -> Result<Space> {
+        let filter = format!("labels.\"io.kubernetes.container.name\"=={name}");
+        let ids = self.ctr(&format!("containers list --quiet {filter}"))?;
+        let mut found = ids.lines().filter_map(|id| self.container(id).ok());
+        found
+            .next()
+            .with_context(|| format!("no {name} runs on {}: {ids}", self.name))
     }
 
     /// Gives containerd an image from an archive on the machine.

@@ -104,6 +104,7 @@ impl Lab {
     /// Applies what we ship, and waits until every node is Ready and pods talk across nodes.
     pub fn apply(&mut self) -> Result {
         let kubectl = self.kubectl();
+        kubectl.apply(daemon_set("web", json!({})).to_string())?;
         let start = Instant::now();
         let base = conf("base");
         kubectl.run(&format!("apply -k {}", base.display()))?;
@@ -224,6 +225,17 @@ pub fn daemon_set(name: &str, changes: Value) -> Value {
             "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": {"app": name}}, "spec": pod_spec(changes)},
         },
+    })
+}
+
+/// A pod of nobody's on a node, with its name as its label `app`.
+pub fn lone_pod(name: &str, node: &str, container: Value) -> Value {
+    let mut spec = pod_spec(container);
+    spec["nodeName"] = node.into();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+        "spec": spec,
     })
 }
 

@@ -9,7 +9,7 @@ use lab::probe::{TcpEcho, exchange, ping};
 use lab::{Result, Space, wait};
 use serde_json::json;
 
-use crate::shared::{self, NODES, Pod, pod_spec};
+use crate::shared::{self, NODES, Pod, lone_pod};
 
 /// The name that the web server at an address answers with.
 fn get(from: &Space, to: SocketAddr) -> Result<String> {
@@ -107,13 +107,8 @@ pub fn service() -> Result {
 /// A hostPort reaches its pod from outside, from another node's pod, and not after the pod has gone.
 pub fn host_port() -> Result {
     shared::with(|lab| {
-        let mut spec = pod_spec(json!({"ports": [{"containerPort": 80, "hostPort": 18080}]}));
-        spec["nodeName"] = "n1".into();
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "port", "namespace": "default", "labels": {"app": "port"}},
-            "spec": spec,
-        });
+        let ports = json!({"ports": [{"containerPort": 80, "hostPort": 18080}]});
+        let pod = lone_pod("port", "n1", ports);
         let to = SocketAddr::new(lab.cluster.worker("n1").address().parse()?, 18080);
         let outside = lab.cluster.fabric.space();
         let web = lab.pods("app=web", NODES.len())?;
