@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod check;
 mod doctor;
 mod screen;
 mod trace;
@@ -90,6 +91,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make two pods, send packets between them, this node and every peer, and remove them
+    Check {
+        /// An address with a TCP port, out of the cluster, that pods have to reach
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        to: Vec<std::net::SocketAddr>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take back what was granted to a node that is gone for good
     Forget {
         /// The node's name
@@ -161,6 +171,7 @@ impl Command {
             }
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
+            Self::Check { to, json } => check::run(&config, &to, json).await,
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),

@@ -125,6 +125,7 @@ fn main() -> ExitCode {
             namespaces,
             run_comes_back_with_the_outcome,
             run_comes_back_from_a_panic,
+            one_is_made_and_removed_by_its_name,
             a_handle_stays_where_it_was_opened,
             namespaces_are_told_apart,
             a_namespace_lives_as_long_as_it_is_held,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use netlink::Link;
+use netlink::nft::Family;
 use netlink::sysctl::Tree;
 
 use super::pod::{Exit, Pod};
@@ -63,6 +64,22 @@ impl Tracer<'_> {
             self.pass(hop)?;
         }
         self.interface("node", bridge, "switches to a port of its own")?;
+        let (key, family, program) = match dst {
+            IpAddr::V4(_) => (
+                "net/bridge/bridge-nf-call-iptables",
+                Family::Ipv4,
+                "iptables",
+            ),
+            IpAddr::V6(_) => (
+                "net/bridge/bridge-nf-call-ip6tables",
+                Family::Ipv6,
+                "ip6tables",
+            ),
+        };
+        let tree = Tree::new(&self.config.sysctl_dir);
+        if tree.get(key).is_ok_and(|value| value == "1") {
+            self.policy(family, program)?;
+        }
         let key = format!("net/ipv4/conf/{}/proxy_arp", bridge.name);
         if dst.is_ipv4()
             && Tree::new(&self.config.sysctl_dir)

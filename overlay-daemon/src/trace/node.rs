@@ -17,7 +17,7 @@ pub(super) enum Leads {
     /// To a pod of this node.
     ToPod,
     /// To another host.
-    Away(Way),
+    Away(Box<Way>),
 }
 
 impl Tracer<'_> {
@@ -98,12 +98,12 @@ impl Tracer<'_> {
             self.interface("node", &dev, "leads to the node's pods")?;
             return Step::Continue(Leads::ToPod);
         }
-        Step::Continue(Leads::Away(Way {
+        Step::Continue(Leads::Away(Box::new(Way {
             dst,
             dev,
             gw,
             nexthop,
-        }))
+        })))
     }
 
     fn forwarding(&mut self, dst: IpAddr) -> Step {
@@ -122,19 +122,26 @@ impl Tracer<'_> {
             ),
             _ => hop,
         })?;
+        self.policy(family, program)
+    }
+
+    /// What forwards, and what a bridge passes on where the kernel shows that to iptables, goes through its chain FORWARD.
+    pub(super) fn policy(&mut self, family: Family, program: &str) -> Step {
         let table = Table {
             family,
             name: "filter",
         };
         let chain = self.nft.chain(table, "FORWARD").ok().flatten();
-        if chain.is_some_and(|chain| chain.drops) && self.config.ingress_policy.is_none() {
-            let hop = Hop::new("node", format!("{program}'s chain FORWARD"), "");
-            self.pass(hop.blocked(
-                "its policy is DROP, and no rule of ours lets pods through",
-                format!("{program} -P FORWARD ACCEPT, or \"ingress_policy\" = \"open\" in the configuration"),
-            ))?;
+        if chain.is_none_or(|chain| !chain.drops) || self.config.ingress_policy.is_some() {
+            return Step::Continue(());
         }
-        Step::Continue(())
+        let hop = Hop::new("node", format!("{program}'s chain FORWARD"), "");
+        self.pass(hop.blocked(
+            "its policy is DROP, and no rule of ours lets pods through",
+            format!(
+                "{program} -P FORWARD ACCEPT, or \"ingress_policy\" = \"open\" in the configuration"
+            ),
+        ))
     }
 
     fn is_of_the_cluster(&self, dst: IpAddr) -> bool {

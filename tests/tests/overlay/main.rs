@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod check;
 mod doctor;
 mod gossip;
 mod healing;
@@ -57,6 +58,10 @@ fn main() -> ExitCode {
         case("doctor_sees_faults_elsewhere", doctor::elsewhere),
         case("a_trace_shows_every_hop", trace::every_way),
         case("a_trace_ends_where_the_packet_does", trace::every_fault),
+        case(
+            "a_check_reaches_everyone_and_leaves_nothing",
+            check::everyone_is_reached,
+        ),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(
