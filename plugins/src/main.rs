@@ -23,6 +23,7 @@ mod ptp;
 mod reference;
 mod rules;
 mod sandbox;
+mod sbr;
 mod shared_table;
 mod stacked;
 mod subnet;
@@ -56,6 +57,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("macvlan", &macvlan::Macvlan),
     ("portmap", &portmap::Portmap),
     ("ptp", &ptp::Ptp),
+    ("sbr", &sbr::Sbr),
     ("static", &::ipam::Static),
     ("tuning", &tuning::Tuning),
     ("vlan", &vlan::Vlan),

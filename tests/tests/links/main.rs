@@ -5,6 +5,7 @@ mod held;
 mod host_device;
 mod macvlan;
 mod ptp;
+mod sbr;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         host_device::cases(),
         macvlan::cases(),
         absent::cases(),
+        sbr::cases(),
     ];
     let cases = cases.into_iter().flatten();
     lab::main(cases.map(|case| case.needs(needs)))
