@@ -32,6 +32,7 @@ mod undo;
 mod uplink;
 mod veth;
 mod vlan;
+mod vrf;
 
 use std::env;
 use std::io::{self, Write};
@@ -61,6 +62,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("static", &::ipam::Static),
     ("tuning", &tuning::Tuning),
     ("vlan", &vlan::Vlan),
+    ("vrf", &vrf::Vrf),
 ];
 
 fn main() -> ExitCode {

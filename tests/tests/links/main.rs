@@ -6,6 +6,7 @@ mod host_device;
 mod macvlan;
 mod ptp;
 mod sbr;
+mod vrf;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         macvlan::cases(),
         absent::cases(),
         sbr::cases(),
+        vrf::cases(),
     ];
     let cases = cases.into_iter().flatten();
     lab::main(cases.map(|case| case.needs(needs)))
