@@ -13,6 +13,7 @@ mod nexthops;
 mod paths;
 mod ports;
 mod routes;
+mod rules;
 #[path = "../common/sandbox.rs"]
 mod sandbox;
 mod settings;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
             onlink_takes_a_gateway_that_no_subnet_knows,
             a_thousand_are_listed
         ),
+        cases!(rules, they_are_made_listed_and_deleted),
         cases!(
             paths,
             filters_let_through_what_they_say,
