@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One thing that was tried.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Row {
     /// Who sent.
     pub from: &'static str,

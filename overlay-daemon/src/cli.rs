@@ -5,10 +5,11 @@ mod doctor;
 mod screen;
 mod trace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use heddle::client::ask;
 use heddle::config::Config;
 use heddle::daemon::{self, Failure};
@@ -107,6 +108,16 @@ enum Command {
     },
     /// Remove all that the daemon made on this node
     Cleanup,
+    /// Print the completions for a shell, for example into /etc/bash_completion.d/heddle
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory, for example /usr/local/share/man/man1
+    Man {
+        /// The directory, which has to be there
+        directory: PathBuf,
+    },
     /// Look at the configuration without doing anything
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -121,7 +132,12 @@ enum ConfigCommand {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
-        let config = match Config::load(&self.settings.config, &self.settings) {
+        let config = match self.command {
+            // Before there is anything to configure.
+            Command::Completion { .. } | Command::Man { .. } => Ok(Config::default()),
+            _ => Config::load(&self.settings.config, &self.settings),
+        };
+        let config = match config {
             Ok(config) => config,
             // The socket is where it always is, also for those who may not read the configuration.
             Err(_) if self.command.asks() && !self.settings.config.exists() => {
@@ -178,6 +194,8 @@ impl Command {
                 Ok(removed) => say(&format!("removed: {}", removed.join(", "))),
                 Err(why) => failed(&why, 1),
             },
+            Self::Completion { shell } => completion(shell),
+            Self::Man { directory } => manual(&directory),
             Self::Config(ConfigCommand::Check) => match toml::to_string(&config) {
                 Ok(text) => say(text.trim_end()),
                 Err(error) => failed(&error.to_string(), 1),
@@ -239,6 +257,25 @@ async fn forget(config: &Config, node: &str) -> ExitCode {
             1,
         ),
         Err(why) => failed(&why, EX_UNAVAILABLE),
+    }
+}
+
+fn completion(shell: Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "heddle", &mut text);
+    say(String::from_utf8_lossy(&text).trim_end())
+}
+
+fn manual(directory: &Path) -> ExitCode {
+    match clap_mangen::generate_to(Cli::command(), directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(
+            &format!(
+                "cannot write into {}: {error}: make the directory first",
+                directory.display()
+            ),
+            1,
+        ),
     }
 }
 

@@ -24,6 +24,8 @@ pub mod observe;
 pub mod plan;
 pub mod probe;
 pub mod reconciler;
+#[cfg(test)]
+mod schemas;
 pub mod status;
 mod system;
 pub mod trace;

@@ -13,6 +13,7 @@ use crate::reconciler::Report;
 
 /// The whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// This node's name.
     pub node: String,
@@ -25,6 +26,7 @@ pub struct Status {
     /// What else a person may want to know.
     pub notes: Vec<String>,
     /// This node's pod CIDRs.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub pod_cidrs: Vec<IpNetwork>,
     /// Its interface on the underlay.
     pub underlay: Option<String>,
@@ -44,6 +46,7 @@ pub struct Status {
 
 /// One of the other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Peer {
     /// `established`, `probing`, `waiting` (for its pod CIDR), `unreachable`, `suspect`, `down` or `failed`.
     pub state: String,
@@ -52,6 +55,7 @@ pub struct Peer {
     /// Where it is on the underlay.
     pub endpoint: Option<IpAddr>,
     /// Its pod CIDRs.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub pod_cidrs: Vec<IpNetwork>,
     /// MTU of the path in bytes, as the probes found it.
     pub mtu: Option<u32>,

@@ -17,6 +17,7 @@ use crate::status::Status;
 
 /// A packet's way, as far as it gets.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trace {
     /// Where it comes from.
     pub src: IpAddr,
@@ -32,6 +33,7 @@ pub struct Trace {
 
 /// An object that a packet passes, or does not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hop {
     /// Whose object it is: `pod`, `node`, `underlay`, or a peer's name.
     pub place: String,
@@ -51,6 +53,7 @@ pub struct Hop {
 
 /// Why a packet gets no further.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// A sentence.
     pub reason: String,

@@ -62,6 +62,10 @@ fn main() -> ExitCode {
             "a_check_reaches_everyone_and_leaves_nothing",
             check::everyone_is_reached,
         ),
+        case(
+            "shells_and_man_know_the_commands",
+            seeing::completions_and_manual,
+        ),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(

@@ -173,3 +173,33 @@ pub fn through_the_plugin() -> Result {
     ensure!(code == 50 && why.contains("since boot"), "{code}: {why}");
     Ok(())
 }
+
+/// What shells and man(1) are given knows every command.
+pub fn completions_and_manual() -> Result {
+    let fabric = Fabric::new()?;
+    fabric.switch(1)?;
+    let member = Member::new(&fabric, "n1", 1, 11, "membership = \"static\"")?;
+    member
+        .node
+        .run(|| fs::remove_file("/etc/heddle/heddle.toml"))?;
+    for shell in ["bash", "zsh", "fish"] {
+        let text = member.heddle(&format!("completion {shell}")).ok()?;
+        ensure!(
+            text.contains("trace") && text.contains("doctor"),
+            "{shell}: {text}"
+        );
+    }
+    let pages = "/run/man1";
+    let refused = member.heddle(&format!("man {pages}")).output()?;
+    ensure!(
+        !refused.status.success() && refused.stderr.contains("make the directory first"),
+        "{refused:?}"
+    );
+    member.node.run(|| fs::create_dir(pages))?;
+    member.heddle(&format!("man {pages}")).ok()?;
+    let page = member
+        .node
+        .run(|| fs::read_to_string("/run/man1/heddle-trace.1"))?;
+    ensure!(page.contains("Follow a packet hop by hop"), "{page}");
+    Ok(())
+}
