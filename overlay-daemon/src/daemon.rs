@@ -13,6 +13,7 @@ use netlink::{Handle, RouteFilter};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::calls;
 use crate::config::Config;
 use crate::conflist::Conflist;
 use crate::health::{Health, Judge, StatusFile};
@@ -55,7 +56,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     ));
     let (health_out, health) = watch::channel(Health::default());
     let (commands, command_seen) = mpsc::channel(8);
+    let calls = calls::none();
+    let counting = calls::run(&config, calls.clone());
     let shared = Shared {
+        calls,
         node: config.node_name.clone(),
         membership: membership.clone(),
         report: report.clone(),
@@ -95,6 +99,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ended = probing => ended.map_err(Failure::Host),
         ended = serving => ended.map_err(Failure::Host),
         () = flow => Ok(()),
+        () = counting => Ok(()),
         signal = stopped() => {
             tracing::info!("{} received: the data path stays", signal?);
             Ok(())

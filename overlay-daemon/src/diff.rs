@@ -174,6 +174,19 @@ fn neighbour(dev: u32, ip: IpAddr, mac: Mac) -> Neighbour {
 }
 
 impl Change {
+    /// The kind of row that it changes.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::MakeDevice | Change::RemoveDevice(_) => "device",
+            Change::SetUp(_) | Change::SetMtu(..) | Change::SetMac(..) => "device setting",
+            Change::AddAddress(..) | Change::RemoveAddress(..) => "address",
+            Change::SetFdb(_) | Change::RemoveFdb(_) => "fdb",
+            Change::SetNeighbour(_) | Change::RemoveNeighbour(_) => "neighbour",
+            Change::AddNexthop(_) | Change::SetNexthop(_) | Change::RemoveNexthop(_) => "nexthop",
+            Change::AddRoute(_) | Change::SetRoute(_) | Change::RemoveRoute(_) => "route",
+        }
+    }
+
     /// The netlink message that does it.
     pub fn request(&self, desired: &Desired) -> Request {
         let flags = address::Flags {

@@ -1,7 +1,9 @@
 //! What the daemon answers on its socket and, where configured, on a TCP port: `/status`, `/healthz`, `/readyz`,
 //! `/metrics`, and `POST /forget/NODE` on the socket only.
 
-use axum::extract::{Path, State};
+use std::path::Path;
+
+use axum::extract::{self, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -9,7 +11,10 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
+use crate::calls::Calls;
 use crate::config::Config;
+use crate::conflist::NETWORK;
+use crate::doctor::LEASES;
 use crate::membership::{Command, Membership};
 use crate::metrics;
 use crate::probe::Probes;
@@ -32,6 +37,8 @@ pub struct Shared {
     pub probes: watch::Receiver<Probes>,
     /// Path of the conflist, or why it is not in place.
     pub conflist: watch::Receiver<Result<String, String>>,
+    /// The plugins' calls.
+    pub calls: Calls,
     /// What people ask for.
     pub commands: mpsc::Sender<Command>,
 }
@@ -96,10 +103,21 @@ async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shared): State<Shared>) -> String {
-    metrics::text(&shared.status())
+    metrics::text(&metrics::Sources {
+        status: &shared.status(),
+        report: &shared.report.borrow(),
+        probes: &shared.probes.borrow(),
+        calls: &shared.calls,
+        leases: ipam::leases(&Path::new(LEASES).join(NETWORK))
+            .unwrap_or_default()
+            .len(),
+    })
 }
 
-async fn forget(State(shared): State<Shared>, Path(node): Path<String>) -> StatusCode {
+async fn forget(
+    State(shared): State<Shared>,
+    extract::Path(node): extract::Path<String>,
+) -> StatusCode {
     match shared.commands.send(Command::Forget(node)).await {
         Ok(()) => StatusCode::ACCEPTED,
         Err(_) => StatusCode::NOT_IMPLEMENTED,

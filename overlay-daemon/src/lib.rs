@@ -3,6 +3,7 @@
 //! [`daemon`] is the entry: it joins the membership source ([`membership`]) to the [`reconciler`], whose pure heart is
 //! [`plan`] (what the kernel should hold) and [`diff`] (how to get there from what it holds).
 
+pub mod calls;
 pub mod check;
 pub mod cleanup;
 pub mod client;

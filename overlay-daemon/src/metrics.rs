@@ -1,4 +1,4 @@
-//! The status as OpenMetrics text. No figure is kept for each peer but its state: their number is the cluster's.
+//! The node's figures as OpenMetrics text. No figure is kept for each peer but its state: their number is the cluster's.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,6 +9,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::calls::Calls;
+use crate::probe::Probes;
+use crate::reconciler::Report;
 use crate::status::Status;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -17,19 +20,57 @@ struct PeerLabels {
     path: String,
 }
 
-/// The status in the form that Prometheus reads.
-pub fn text(status: &Status) -> String {
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// What the figures are taken from.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// What the node says of itself.
+    pub status: &'a Status,
+    /// What the reconciler did.
+    pub report: &'a Report,
+    /// What the probes found.
+    pub probes: &'a Probes,
+    /// What the plugins were asked.
+    pub calls: &'a Calls,
+    /// Addresses that are leased.
+    pub leases: usize,
+}
+
+/// All of it in the form that Prometheus reads.
+pub fn text(sources: &Sources) -> String {
     let mut registry = Registry::with_prefix("heddle");
-    let ready = Gauge::<i64>::default();
-    ready.set(i64::from(status.ready));
+    node(sources, &mut registry);
+    kernel(sources, &mut registry);
+    probes(sources.probes, &mut registry);
     registry.register(
+        "cni_call_seconds",
+        "Calls of the plugins on this node by plugin, command and result",
+        sources.calls.clone(),
+    );
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn node(sources: &Sources, registry: &mut Registry) {
+    let status = sources.status;
+    gauge(
+        registry,
         "ready",
         "1 when every known peer is programmed and the conflist is in place",
-        ready,
+        i64::from(status.ready),
     );
-    let problems = Gauge::<i64>::default();
-    problems.set(i64::try_from(status.problems.len()).unwrap_or(i64::MAX));
-    registry.register("problems", "Sentences that `heddle status` shows", problems);
+    gauge(
+        registry,
+        "problems",
+        "Sentences that `heddle status` shows",
+        count(status.problems.len()),
+    );
     let peers = Family::<PeerLabels, Gauge>::default();
     for peer in status.peers.values() {
         let labels = PeerLabels {
@@ -39,20 +80,79 @@ pub fn text(status: &Status) -> String {
         peers.get_or_create(&labels).inc();
     }
     registry.register("peers", "Peers by state and path", peers);
-    for (name, help, value) in [
-        (
-            "kernel_passes",
-            "Looks at the kernel's state",
-            status.passes,
-        ),
-        ("kernel_writes", "Changes made in the kernel", status.writes),
-    ] {
-        let counter = Counter::<u64, AtomicU64>::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
+    gauge(
+        registry,
+        "leases",
+        "Addresses of this node's pod CIDRs that are leased",
+        count(sources.leases),
+    );
+    // Network, gateway and broadcast are not given out.
+    let sizes = status
+        .pod_cidrs
+        .iter()
+        .filter_map(|cidr| match cidr.size() {
+            ipnetwork::NetworkSize::V4(size) => Some(i64::from(size.saturating_sub(3))),
+            // No node runs out of these.
+            ipnetwork::NetworkSize::V6(_) => None,
+        });
+    gauge(
+        registry,
+        "leases_v4_limit",
+        "Addresses that this node's IPv4 CIDR has for pods",
+        sizes.sum(),
+    );
+}
+
+fn kernel(sources: &Sources, registry: &mut Registry) {
+    counter(
+        registry,
+        "kernel_passes",
+        "Looks at the kernel's state",
+        sources.report.passes,
+    );
+    let writes = Family::<KindLabels, Counter<u64, AtomicU64>>::default();
+    for (kind, changes) in &sources.report.changes {
+        writes.get_or_create(&KindLabels { kind }).inc_by(*changes);
     }
-    let mut text = String::new();
-    // Writing into a String cannot fail.
-    let _ = encode(&mut text, &registry);
-    text
+    registry.register(
+        "kernel_writes",
+        "Changes made in the kernel by kind of row",
+        writes,
+    );
+}
+
+fn probes(probes: &Probes, registry: &mut Registry) {
+    counter(
+        registry,
+        "probes_sent",
+        "Probes through the overlay",
+        probes.sent,
+    );
+    counter(
+        registry,
+        "probes_lost",
+        "Probes that were not answered within a second",
+        probes.lost,
+    );
+    registry.register(
+        "probe_round_trip_seconds",
+        "Round trips through the overlay, to all peers",
+        probes.round_trips.0.clone(),
+    );
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64, AtomicU64>::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
@@ -36,8 +37,29 @@ const TELL: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Default)]
 pub struct Probes {
     peers: BTreeMap<String, Probe>,
+    /// Probes sent to all peers so far.
+    pub sent: u64,
+    /// Those of them that were not answered.
+    pub lost: u64,
+    /// Round trips, in seconds.
+    pub round_trips: RoundTrips,
     /// The port that has to be open, for messages.
     pub vxlan_port: u16,
+}
+
+/// Upper bounds in seconds, from one host to around the world.
+const BUCKETS: [f64; 10] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0,
+];
+
+/// A histogram of round trips.
+#[derive(Clone, Debug)]
+pub struct RoundTrips(pub Histogram);
+
+impl Default for RoundTrips {
+    fn default() -> Self {
+        Self(Histogram::new(BUCKETS))
+    }
 }
 
 /// How it carries them to one peer.
@@ -162,8 +184,8 @@ pub async fn run(
         v4,
         v6,
         probes: Probes {
-            peers: BTreeMap::new(),
             vxlan_port,
+            ..Probes::default()
         },
         number: 0,
         told: Instant::now(),
@@ -238,7 +260,9 @@ impl Prober {
             if let Some(probe) = self.probes.peers.values_mut().find(waiting)
                 && let Some((_, when, size)) = probe.waiting
             {
-                probe.rtt = Some(when.elapsed());
+                let rtt = when.elapsed();
+                probe.rtt = Some(rtt);
+                self.probes.round_trips.0.observe(rtt.as_secs_f64());
                 probe.mtu = probe.mtu.max(Some(size));
                 probe.remember(true);
             }
@@ -254,12 +278,14 @@ impl Prober {
                 .is_some_and(|(_, when, _)| now.duration_since(when) > PATIENCE)
             {
                 probe.remember(false);
+                self.probes.lost += 1;
             }
         }
         let free = |probe: &&mut Probe| probe.due <= now && probe.waiting.is_none();
         let due = self.probes.peers.values_mut().filter(free);
         if let Some(probe) = due.min_by_key(|probe| probe.due) {
             self.number += 1;
+            self.probes.sent += 1;
             let (to, bytes) = (
                 SocketAddr::new(probe.address, self.port),
                 probe.next(self.number, now),

@@ -58,6 +58,8 @@ pub struct Report {
     pub passes: u64,
     /// Changes made in the kernel so far.
     pub writes: u64,
+    /// The same by kind of row.
+    pub changes: BTreeMap<&'static str, u64>,
 }
 
 /// The other end of the thread.
@@ -250,6 +252,7 @@ impl Worker {
         if let Some(transaction) = desired.firewall.changes(&found) {
             self.nft.commit(&transaction)?;
             self.report.writes += 1;
+            *self.report.changes.entry("nftables").or_default() += 1;
             tracing::info!("nftables table {} put right", crate::names::TABLE.name);
         }
         Ok(())
@@ -277,6 +280,9 @@ impl Worker {
             Err(error) => problems.push(explain(&error)),
         }
         self.report.writes += changes.len() as u64;
+        for change in changes {
+            *self.report.changes.entry(change.kind()).or_default() += 1;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod bridge;
+mod calls;
 mod cnitool;
 mod dummy;
 mod error;
@@ -75,7 +76,12 @@ fn main() -> ExitCode {
             .map_or_else(String::new, |word| applet_name(&word));
     }
     match (applet.as_str(), plugin(&applet)) {
-        (_, Some(plugin)) => cni::run(plugin),
+        (name, Some(plugin)) => {
+            let clock = calls::Clock::start();
+            let code = cni::run(plugin);
+            clock.stop(name, code == ExitCode::SUCCESS);
+            code
+        }
         ("cnitool", None) => cnitool::run(&words.collect::<Vec<_>>()),
         ("--version", None) => say(
             &mut io::stdout(),

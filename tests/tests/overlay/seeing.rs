@@ -35,8 +35,28 @@ pub fn over_http() -> Result {
     for answer in ask("/healthz")?.iter().chain(&ask("/readyz")?) {
         ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
+    let pod = member.add_pod("pod")?;
+    let refused = member.plugins.call(
+        "ADD",
+        &serde_json::json!({"cniVersion": "1.0.0", "name": "x", "type": "bridge"}),
+    );
+    refused.pod(&pod.pod).ifname("eth0").send()?.failure()?;
+    // The plugins' calls are read every few seconds.
+    lab::wait::until(Duration::from_secs(20), "the plugins' calls", || {
+        let [first, _] = ask("/metrics")?;
+        ensure!(first.contains("plugin=\"bandwidth\""), "{first}");
+        Ok(())
+    })?;
     for answer in ask("/metrics")? {
         for line in [
+            "heddle_cni_call_seconds_count{plugin=\"bridge\",command=\"ADD\",result=\"ok\"} 1",
+            "heddle_cni_call_seconds_count{plugin=\"bridge\",command=\"ADD\",result=\"error\"} 1",
+            "heddle_kernel_writes_total{kind=\"route\"} 4",
+            "heddle_kernel_writes_total{kind=\"nftables\"} 1",
+            "heddle_leases 2",
+            "heddle_leases_v4_limit 253",
+            "heddle_probes_lost_total 0",
+            "heddle_probe_round_trip_seconds_bucket",
             "heddle_ready 1",
             "heddle_peers{state=\"established\",path=\"vxlan\"} 1",
             "# EOF",

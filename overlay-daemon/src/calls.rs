@@ -1,0 +1,113 @@
+//! The calls of the plugins on this node, as they write them down themselves: a line each, in a file of the daemon's.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::config::Config;
+
+/// How often the file is emptied.
+const EMPTY: Duration = Duration::from_secs(5);
+/// A plugin that has the file open still writes its line within this time.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Upper bounds in seconds: a pod's ADD takes milliseconds, one that waits for a lock seconds.
+const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// Which calls are counted together.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Labels {
+    plugin: String,
+    command: String,
+    result: String,
+}
+
+/// How many calls there were, and how long they took, in seconds.
+pub type Calls = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// None so far.
+pub fn none() -> Calls {
+    Family::new_with_constructor(|| Histogram::new(BUCKETS))
+}
+
+/// Reads the file again and again, for ever. Where it cannot be had there are no such metrics, and nothing else is lost.
+pub async fn run(config: &Config, calls: Calls) {
+    let file = config.run_dir.join("cni-calls");
+    if let Err(error) = make(&file) {
+        tracing::warn!(
+            "cannot make {}: {error}: calls of the plugins are not counted",
+            file.display()
+        );
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(EMPTY).await;
+        let is_empty = fs::metadata(&file).is_ok_and(|meta| meta.len() == 0);
+        if is_empty {
+            continue;
+        }
+        match exchange(&file) {
+            Ok(full) => {
+                tokio::time::sleep(SETTLE).await;
+                let lines = fs::read_to_string(&full).unwrap_or_default();
+                fs::remove_file(&full).ok();
+                lines.lines().for_each(|line| count(line, &calls));
+            }
+            Err(error) => tracing::warn!("cannot empty {}: {error}", file.display()),
+        }
+    }
+}
+
+fn make(file: &Path) -> io::Result<()> {
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)?;
+    Ok(())
+}
+
+/// Puts an empty file in its place at once, so that no call finds none.
+fn exchange(file: &Path) -> io::Result<PathBuf> {
+    let fresh = file.with_extension("full");
+    fs::remove_file(&fresh).ok();
+    make(&fresh)?;
+    match renameat2(
+        AT_FDCWD,
+        &fresh,
+        AT_FDCWD,
+        file,
+        RenameFlags::RENAME_EXCHANGE,
+    ) {
+        Ok(()) => Ok(fresh),
+        // Somebody has removed the file.
+        Err(nix::errno::Errno::ENOENT) => make(file).map(|()| fresh),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn count(line: &str, calls: &Calls) {
+    let mut words = line.split(' ');
+    let (Some(plugin), Some(command), Some(result), Some(micros)) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return;
+    };
+    let Ok(micros) = micros.parse::<u32>() else {
+        return;
+    };
+    let labels = Labels {
+        plugin: plugin.to_owned(),
+        command: command.to_owned(),
+        result: result.to_owned(),
+    };
+    calls
+        .get_or_create(&labels)
+        .observe(f64::from(micros) / 1e6);
+}
