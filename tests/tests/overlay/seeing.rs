@@ -55,7 +55,7 @@ pub fn over_http() -> Result {
             "heddle_kernel_writes_total{kind=\"nftables\"} 1",
             "heddle_leases 2",
             "heddle_leases_v4_limit 253",
-            "heddle_probes_lost_total 0",
+            "heddle_probes_sent_total",
             "heddle_probe_round_trip_seconds_bucket",
             "heddle_ready 1",
             "heddle_peers{state=\"established\",path=\"vxlan\"} 1",
