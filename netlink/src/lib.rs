@@ -25,6 +25,7 @@ pub mod route;
 mod rule;
 mod socket;
 pub mod sysctl;
+pub mod tap;
 pub mod tc;
 
 pub use address::Address;

@@ -121,6 +121,20 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
+    /// Takes care of a link that was made in the pod by other means: it is marked, and removed should the call fail.
+    /// Returns its index.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn adopt(&mut self, kind: &'static str, undo: &mut Undo<'a>) -> Result<u32> {
+        let call = self.call;
+        undo.push("the pod's link", move || remove(call, kind));
+        let index = index_of(&mut self.pod, &call.attachment.ifname)?;
+        let marked = vec![link::set_alias(index, &mark(call))];
+        self.pod.execute(marked).map_err(kernel)?;
+        Ok(index)
+    }
+
     /// Gives the link what `result` says, brings it up and completes `result` with it.
     ///
     /// # Errors
@@ -229,7 +243,8 @@ fn vanished(name: &str) -> Error {
     Error::new(Code::Internal, why)
 }
 
-fn taken(call: &Call) -> Error {
+/// Why a link cannot be made.
+pub fn taken(call: &Call) -> Error {
     Error::new(
         Code::InvalidEnvironment,
         format!(

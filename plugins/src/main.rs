@@ -28,6 +28,7 @@ mod sbr;
 mod shared_table;
 mod stacked;
 mod subnet;
+mod tap;
 mod tuning;
 mod undo;
 mod uplink;
@@ -61,6 +62,7 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("ptp", &ptp::Ptp),
     ("sbr", &sbr::Sbr),
     ("static", &::ipam::Static),
+    ("tap", &tap::Tap),
     ("tuning", &tuning::Tuning),
     ("vlan", &vlan::Vlan),
     ("vrf", &vrf::Vrf),

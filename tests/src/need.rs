@@ -20,7 +20,7 @@ pub enum Need {
     Program(&'static str),
     /// A reference plugin, by type.
     Reference(&'static str),
-    /// A kind of link in the kernel, as `ip link add type` names it.
+    /// A kind of link in the kernel, as `ip link add type` names it, or `tap`.
     Link(&'static str),
     /// Bridges that filter VLANs.
     VlanFiltering,
@@ -106,6 +106,7 @@ fn link(space: &Space, kind: &str) -> Result {
     )?;
     match kind {
         "macvlan" | "ipvlan" => ip(space, &below),
+        "tap" => ip(space, &["tuntap", "add", "name", "x", "mode", "tap"]),
         "vlan" => ip(space, &[&below[..], &["id", "5"]].concat()),
         "vrf" => ip(space, &[&alone[..], &["table", "10"]].concat()),
         "vxlan" => ip(

@@ -6,6 +6,7 @@ mod host_device;
 mod macvlan;
 mod ptp;
 mod sbr;
+mod tap;
 mod vrf;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         macvlan::cases(),
         absent::cases(),
         sbr::cases(),
+        tap::cases(),
         vrf::cases(),
     ];
     let cases = cases.into_iter().flatten();
