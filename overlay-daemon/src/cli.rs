@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod install;
 mod screen;
 
 use std::path::PathBuf;
@@ -76,6 +77,8 @@ enum Command {
     },
     /// Remove all that the daemon made on this node
     Cleanup,
+    /// Put the CNI plugins where this machine's runtimes look for them, or take them away again
+    Install(install::Install),
     /// Look at the configuration without doing anything
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -90,7 +93,12 @@ enum ConfigCommand {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
-        let config = match Config::load(&self.settings.config, &self.settings) {
+        let config = match self.command {
+            // Before there is anything to configure.
+            Command::Install(_) => Ok(Config::default()),
+            _ => Config::load(&self.settings.config, &self.settings),
+        };
+        let config = match config {
             Ok(config) => config,
             // The socket is where it always is, also for those who may not read the configuration.
             Err(_) if self.command.asks() && !self.settings.config.exists() => {
@@ -140,6 +148,7 @@ impl Command {
                 Ok(removed) => say(&format!("removed: {}", removed.join(", "))),
                 Err(why) => failed(&why, 1),
             },
+            Self::Install(asked) => asked.run(),
             Self::Config(ConfigCommand::Check) => match toml::to_string(&config) {
                 Ok(text) => say(text.trim_end()),
                 Err(error) => failed(&error.to_string(), 1),
