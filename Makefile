@@ -51,7 +51,7 @@ bench: build missing ## Our plugins beside the reference's and the kernel's own 
 lint: ## What a change has to pass besides the tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "skipped: cargo-deny is not installed"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "skipped: cargo-deny is not installed"; fi
 
 missing: # Says which of the tests' parts are absent, and how to get them.
 	@for package in $(ABSENT); do echo "not installed: $$package (make deps, or its tests are skipped)"; done

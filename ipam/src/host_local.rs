@@ -15,6 +15,8 @@ mod store;
 
 use cni::{AddResult, Attachment, Call, Code, Error, IpConfig, Plugin, Result};
 
+pub use self::lease::{Lease, Owner, all as leases};
+
 use self::conf::{Conf, Place};
 use self::store::Store;
 

@@ -7,5 +7,5 @@ mod host_local;
 mod requests;
 mod static_addresses;
 
-pub use host_local::HostLocal;
+pub use host_local::{HostLocal, Lease, Owner, leases};
 pub use static_addresses::Static;

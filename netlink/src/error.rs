@@ -87,6 +87,12 @@ impl Error {
         )
     }
 
+    /// Whether the kernel lacks the kind of link that was to be made (net/core/rtnetlink.c, `__rtnl_newlink`).
+    pub fn is_unknown_kind(&self) -> bool {
+        matches!(self, Self::Kernel { errno: Errno::EOPNOTSUPP, text, .. }
+            if text.as_deref().is_none_or(|text| text == "Unknown device type"))
+    }
+
     /// Whether the same may work in a moment.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Unstable(_) | Self::Stale)

@@ -61,6 +61,22 @@ impl Handle {
         link::get_by_index(&mut self.0, index)
     }
 
+    /// One link by an alternative name; `None` when there is none. Equals `ip link show ALTNAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked; before 5.5 it knows no such names.
+    pub fn link_by_alternative_name(&mut self, name: &str) -> Result<Option<Link>> {
+        link::get_by_alternative_name(&mut self.0, name)
+    }
+
+    /// Whether the kernel can make links of a kind; loads its module, and makes none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn knows_link_kind(&mut self, kind: &str) -> Result<bool> {
+        link::knows_kind(&mut self.0, kind)
+    }
+
     /// The settings of one link that can be put back; `None` when there is none.
     ///
     /// # Errors
@@ -85,12 +101,12 @@ impl Handle {
         tc::bucket(&mut self.0, index)
     }
 
-    /// Whether a filter looks at what comes in by a link. Equals `tc filter show dev NAME ingress`.
+    /// The links that filters send what comes in by a link to. Equals `tc filter show dev NAME ingress`.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn has_ingress_filter(&mut self, index: u32) -> Result<bool> {
-        tc::has_ingress_filter(&mut self.0, index)
+    pub fn redirections(&mut self, index: u32) -> Result<Vec<u32>> {
+        tc::redirections(&mut self.0, index)
     }
 
     /// Deletes a link's token bucket and its ingress queue with the filters, as far as they are there. Equals

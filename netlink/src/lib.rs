@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod conntrack;
+pub mod device;
 mod error;
 mod fdb;
 mod handle;

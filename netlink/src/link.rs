@@ -2,26 +2,40 @@
 //! here has a file in `link/`.
 
 mod bridge;
+mod dummy;
 mod ifb;
+mod ipvlan;
+mod macvlan;
+mod moving;
+mod new;
 mod port;
 pub(crate) mod settings;
+mod tagged;
 mod veth;
 pub(crate) mod vlan;
+mod vrf;
 mod vxlan;
 pub(crate) mod wait;
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, Parseable};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage,
+    LinkMessage, Prop,
 };
 
 pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
+pub use self::dummy::Dummy;
 pub use self::ifb::Ifb;
+pub use self::ipvlan::{Ipvlan, IpvlanMode};
+pub use self::macvlan::{Macvlan, MacvlanMode};
+pub use self::moving::{add_alternative_name, delete_alternative_name, move_to, rename};
+pub use self::new::NewLink;
 pub use self::port::{BridgePort, PortInfo};
 pub use self::settings::{LinkSettings, set_all_multicast, set_tx_queue_length};
+pub use self::tagged::Tagged;
 pub use self::veth::Veth;
 pub use self::vlan::PortVlan;
+pub use self::vrf::{Vrf, set_master};
 pub use self::vxlan::{Vxlan, VxlanInfo};
 use crate::error::{Error, Result};
 use crate::mac::Mac;
@@ -36,6 +50,7 @@ pub(crate) const RTM_SETLINK: u16 = 19;
 const AF_INET: u16 = 2;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_ALT_IFNAME: u16 = 53;
 /// `IFLA_INET_CONF`, include/uapi/linux/if_link.h.
 const IFLA_INET_CONF: u16 = 1;
 /// `IPV4_DEVCONF_ARP_NOTIFY`, include/uapi/linux/ip.h.
@@ -72,6 +87,16 @@ pub struct Link {
     pub port: Option<PortInfo>,
     /// What is special about a VXLAN device.
     pub vxlan: Option<VxlanInfo>,
+    /// Whom a macvlan can talk to.
+    pub macvlan: Option<MacvlanMode>,
+    /// Where an ipvlan tells packets apart.
+    pub ipvlan: Option<IpvlanMode>,
+    /// Number of a VLAN link.
+    pub vlan: Option<u16>,
+    /// Number of a VRF's routing table.
+    pub vrf: Option<u32>,
+    /// Its alternative names.
+    pub alternative_names: Vec<String>,
     /// Whether there is a carrier (`IFF_LOWER_UP`).
     pub carrier: bool,
 }
@@ -189,6 +214,13 @@ pub(crate) fn get_by_name(socket: &mut Socket, name: &str) -> Result<Option<Link
     get(socket, by_name(name), || format!("link {name}"))
 }
 
+pub(crate) fn get_by_alternative_name(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    let attribute = DefaultNla::new(IFLA_ALT_IFNAME, [name.as_bytes(), &[0]].concat());
+    message.attributes.push(LinkAttribute::Other(attribute));
+    get(socket, message, || format!("link {name}"))
+}
+
 pub(crate) fn get_by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>> {
     get(socket, by_index(index), || format!("link {index}"))
 }
@@ -208,6 +240,22 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>> {
     socket.dump(RTM_GETLINK, &emit(&message), "links", |_, payload| {
         parse(payload).map(Some)
     })
+}
+
+/// Whether the kernel can make links of a kind: it is asked for one with a name that no link can have, so that it
+/// refuses in any case, and says why.
+pub(crate) fn knows_kind(socket: &mut Socket, kind: &str) -> Result<bool> {
+    let mut message = by_name(".");
+    message
+        .attributes
+        .push(info(InfoKind::Other(kind.to_owned()), None));
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    let probe = Request::new(RTM_NEWLINK, flags, &message, "create", format!("a {kind}"));
+    match socket.execute(&[probe]) {
+        Err(error) if error.is_unknown_kind() => Ok(false),
+        Err(error @ Error::Io { .. }) => Err(error),
+        _ => Ok(true),
+    }
 }
 
 /// Counters are two thirds of what the kernel says about a link.
@@ -236,6 +284,15 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Link> {
             LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
             LinkAttribute::LinkInfo(infos) => read_info(&mut link, infos),
+            LinkAttribute::PropList(properties) => {
+                let names = properties
+                    .into_iter()
+                    .filter_map(|property| match property {
+                        Prop::AltIfName(name) => Some(name),
+                        _ => None,
+                    });
+                link.alternative_names = names.collect();
+            }
             _ => {}
         }
     }
@@ -252,6 +309,12 @@ fn read_info(link: &mut Link, infos: Vec<LinkInfo>) {
             LinkInfo::Data(InfoData::Vxlan(settings)) => {
                 link.vxlan = Some(VxlanInfo::read(&settings))
             }
+            LinkInfo::Data(InfoData::MacVlan(settings)) => {
+                link.macvlan = MacvlanMode::read(&settings)
+            }
+            LinkInfo::Data(InfoData::IpVlan(settings)) => link.ipvlan = IpvlanMode::read(&settings),
+            LinkInfo::Data(InfoData::Vlan(settings)) => link.vlan = tagged::read(&settings),
+            LinkInfo::Data(InfoData::Vrf(settings)) => link.vrf = vrf::read(&settings),
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                 link.port = Some(PortInfo::read(&settings))
             }

@@ -29,6 +29,9 @@ const HEADER: usize = 20;
 const KIND: u16 = 1;
 const OPTIONS: u16 = 2;
 const TBF: &str = "tbf";
+/// `TCA_U32_ACT`, in an action `TCA_ACT_KIND` and `TCA_ACT_OPTIONS`, and there `TCA_MIRRED_PARMS`.
+const ACTIONS: u16 = 7;
+const MIRRED: u16 = 2;
 /// Nanoseconds in a tick of `struct tc_tbf_qopt` (`PSCHED_SHIFT`, include/net/pkt_sched.h).
 const TICK: u64 = 64;
 
@@ -133,11 +136,9 @@ pub fn add_ingress(index: u32) -> Request {
 /// Sends all that comes in by a link out by another instead. Equals `tc filter add dev NAME ingress protocol all
 /// prio 1 u32 match u32 0 0 action mirred egress redirect dev OTHER`.
 pub fn redirect(index: u32, to: u32) -> Request {
-    /// `TCA_U32_CLASSID`, `TCA_U32_SEL`, `TCA_U32_ACT`; `TCA_ACT_KIND`, `TCA_ACT_OPTIONS`; `TCA_MIRRED_PARMS`.
+    /// `TCA_U32_CLASSID`, `TCA_U32_SEL`.
     const CLASS: u16 = 1;
     const SELECTOR: u16 = 5;
-    const ACTIONS: u16 = 7;
-    const MIRRED: u16 = 2;
     /// `TC_ACT_STOLEN`, `TCA_EGRESS_REDIR`, `ETH_P_ALL`.
     const STOLEN: u32 = 4;
     const REDIRECT: u32 = 1;
@@ -202,14 +203,32 @@ pub(crate) fn bucket(socket: &mut Socket, index: u32) -> Result<Option<Bucket>> 
     Ok(buckets.into_iter().next())
 }
 
-/// Whether a filter looks at what comes in by a link.
-pub(crate) fn has_ingress_filter(socket: &mut Socket, index: u32) -> Result<bool> {
+/// The links that filters send what comes in by a link to.
+pub(crate) fn redirections(socket: &mut Socket, index: u32) -> Result<Vec<u32>> {
     let query = header(index, 0, INGRESS_HANDLE, 0);
-    let filters = socket.dump(RTM_GETTFILTER, &query, "filters", |_, _| Ok(Some(())));
+    let filters = socket.dump(RTM_GETTFILTER, &query, "filters", |_, payload| {
+        Ok(target(payload.get(HEADER..).unwrap_or_default()))
+    });
     match filters {
-        Err(error) if error.is_not_found() || error.errno() == Some(Errno::EINVAL) => Ok(false),
-        filters => Ok(!filters?.is_empty()),
+        Err(error) if error.is_not_found() || error.errno() == Some(Errno::EINVAL) => {
+            Ok(Vec::new())
+        }
+        filters => filters,
     }
+}
+
+/// Where a filter's first action redirects packets to, if that is what it does.
+fn target(filter: &[u8]) -> Option<u32> {
+    let find = |attributes: &[u8], kind: u16| {
+        let mut found = NlasIterator::new(attributes).filter_map(std::result::Result::ok);
+        let found = found.find(|attribute| attribute.kind() & !NLA_F_NESTED == kind)?;
+        Some(found.value().to_vec())
+    };
+    let action = find(&find(&find(filter, OPTIONS)?, ACTIONS)?, 1)?;
+    let mirred = find(&find(&action, OPTIONS)?, MIRRED)?;
+    // The last word of struct tc_mirred.
+    let index = mirred.get(24..28)?.try_into().ok()?;
+    Some(u32::from_ne_bytes(index))
 }
 
 /// `struct tcmsg`.

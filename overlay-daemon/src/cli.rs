@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod doctor;
 mod install;
 mod screen;
 
@@ -70,6 +71,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for everything that is known to keep pods apart; exit code 0 when nothing is wrong
+    Doctor {
+        /// Set the sysctls that are wrong, then look again
+        #[arg(long)]
+        fix: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take back what was granted to a node that is gone for good
     Forget {
         /// The node's name
@@ -123,7 +133,7 @@ impl Command {
     fn asks(&self) -> bool {
         matches!(
             self,
-            Self::Status { .. } | Self::Peers { .. } | Self::Forget { .. }
+            Self::Status { .. } | Self::Peers { .. } | Self::Doctor { .. } | Self::Forget { .. }
         )
     }
 
@@ -142,6 +152,7 @@ impl Command {
                 };
                 show(&config, json, screen::peers, all).await
             }
+            Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),
@@ -178,27 +189,24 @@ async fn show(
     screen: fn(&Status) -> String,
     good: impl Fn(&Status) -> bool,
 ) -> ExitCode {
-    let (_, body) = match ask(&config.run_dir, Method::GET, "/status").await {
-        Ok(answer) => answer,
+    let status = match status_of(config).await {
+        Ok(status) => status,
         Err(why) => return failed(&why, EX_UNAVAILABLE),
     };
-    let status: Status = match serde_json::from_slice(&body) {
-        Ok(status) => status,
-        Err(error) => {
-            return failed(
-                &format!("the daemon speaks another version: {error}"),
-                EX_UNAVAILABLE,
-            );
-        }
-    };
     match json {
-        true => say(&String::from_utf8_lossy(&body)),
+        true => say_json(&status),
         false => say(screen(&status).trim_end()),
     };
     match good(&status) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+async fn status_of(config: &Config) -> Result<Status, String> {
+    let (_, body) = ask(&config.run_dir, Method::GET, "/status").await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| format!("the daemon speaks another version: {error}"))
 }
 
 async fn forget(config: &Config, node: &str) -> ExitCode {
@@ -220,6 +228,13 @@ async fn forget(config: &Config, node: &str) -> ExitCode {
 fn say(text: &str) -> ExitCode {
     println!("{text}");
     ExitCode::SUCCESS
+}
+
+fn say_json(value: &impl Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => say(&text),
+        Err(error) => failed(&error.to_string(), 1),
+    }
 }
 
 fn failed(why: &str, code: u8) -> ExitCode {

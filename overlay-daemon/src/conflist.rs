@@ -14,6 +14,8 @@ use crate::health::StatusFile;
 
 /// Its name in the runtime's directory.
 const FILE: &str = "10-heddle.conflist";
+/// Name of the network.
+pub const NETWORK: &str = "heddle";
 /// What it is moved to while the node must not give addresses away.
 const FENCED: &str = "10-heddle.conflist.fenced";
 
@@ -126,7 +128,7 @@ impl Conflist {
         let conflist = json!({
             "cniVersion": "1.0.0",
             "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
-            "name": "heddle",
+            "name": NETWORK,
             "plugins": plugins,
         });
         format!("{conflist:#}\n")
@@ -180,7 +182,7 @@ impl Conflist {
 fn cidrs_of(text: &str) -> Vec<IpNetwork> {
     let conflist: Value = serde_json::from_str(text).unwrap_or_default();
     let bridge = &conflist["plugins"][0];
-    if conflist["name"] != "heddle" || bridge["type"] != "heddle-bridge" {
+    if conflist["name"] != NETWORK || bridge["type"] != "heddle-bridge" {
         return Vec::new();
     }
     let sets = bridge["ipam"]["ranges"].as_array().into_iter().flatten();

@@ -9,6 +9,7 @@ pub mod config;
 pub mod conflist;
 pub mod daemon;
 pub mod diff;
+pub mod doctor;
 pub mod firewall;
 pub mod gossip;
 pub mod health;

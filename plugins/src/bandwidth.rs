@@ -4,6 +4,7 @@
 //! end, where nothing can wait; so it is redirected through an `ifb` of the pod's own, and waits there.
 
 mod conf;
+mod reference;
 mod shape;
 
 use cni::{AddResult, Call, Code, Error, Interface, Plugin, Result, identity};
@@ -54,6 +55,7 @@ impl Plugin for Bandwidth {
             Err(error) => failures.note(Err(error)),
         }
         failures.note(shape::remove_ifb(&mut host, &shape::ifb_name(call)));
+        failures.note(reference::remove(&mut host, call));
         failures.into_result()
     }
 
@@ -79,7 +81,8 @@ impl Plugin for Bandwidth {
             .collect();
         let mut host = Handle::new().map_err(kernel)?;
         let mut failures = Failures::default();
-        for link in host.links().map_err(kernel)? {
+        let links = host.links().map_err(kernel)?;
+        for link in &links {
             let is_stale = link
                 .alias
                 .as_ref()
@@ -88,6 +91,7 @@ impl Plugin for Bandwidth {
                 failures.note(shape::remove_ifb(&mut host, &link.name));
             }
         }
+        failures.note(reference::collect(&mut host, &links, network, valid));
         failures.into_result()
     }
 

@@ -4,6 +4,7 @@
 mod conf;
 mod forward;
 mod isolation;
+mod reference;
 
 use cni::{AddResult, Call, Code, Error, Plugin, Result};
 use ipnetwork::IpNetwork;
@@ -35,6 +36,7 @@ impl Plugin for Firewall {
         let mut failures = Failures::default();
         failures.note(forward::remove(call));
         failures.note(isolation::remove(call));
+        failures.note(reference::remove(call));
         failures.into_result()
     }
 

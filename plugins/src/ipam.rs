@@ -66,8 +66,20 @@ impl Ipam {
         undo: &mut Undo<'a>,
     ) -> Result<AddResult> {
         let ipam = self.clone();
-        undo.push("the IPAM allocation", move || ipam.del(call));
-        let mut result = self.add(call)?;
+        let give_back = move || ipam.del(call);
+        // Our own leave nothing when they fail, and may have failed because of a lease that is to stay: that of the
+        // same attachment. What others leave is for their DEL (specification, section 4).
+        let mut result = match self {
+            Self::Bundled(plugin) => {
+                let result = plugin.add(call)?;
+                undo.push("the IPAM allocation", give_back);
+                result
+            }
+            Self::Executable(name) => {
+                undo.push("the IPAM allocation", give_back);
+                delegate::add(call, name)?
+            }
+        };
         if result.ips.is_empty() {
             let plugin: String = call.conf.parse_key(&["ipam", "type"])?;
             return Err(Error::new(
@@ -97,17 +109,6 @@ impl Ipam {
     /// Whatever the plugin says.
     pub fn collect(call: &Call) -> Result<()> {
         Self::of(call)?.map_or(Ok(()), |ipam| ipam.gc(call))
-    }
-
-    /// Takes the addresses of `call`'s attachment.
-    ///
-    /// # Errors
-    /// Whatever the plugin says.
-    pub fn add(&self, call: &Call) -> Result<AddResult> {
-        match self {
-            Self::Bundled(plugin) => plugin.add(call),
-            Self::Executable(name) => delegate::add(call, name),
-        }
     }
 
     /// Gives the addresses back.

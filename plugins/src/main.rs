@@ -3,26 +3,34 @@
 mod bandwidth;
 mod bridge;
 mod cnitool;
+mod dummy;
 mod error;
 mod firewall;
 mod forwarding;
+mod guest;
+mod host_device;
 mod ipam;
+mod ipvlan;
 mod keys;
 mod loopback;
 mod mac_spoof;
+mod macvlan;
 mod masquerade;
 mod netns_lock;
 mod pod;
 mod portmap;
 mod ptp;
+mod reference;
 mod rules;
 mod sandbox;
 mod shared_table;
+mod stacked;
 mod subnet;
 mod tuning;
 mod undo;
 mod uplink;
 mod veth;
+mod vlan;
 
 use std::env;
 use std::io::{self, Write};
@@ -39,13 +47,18 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("bandwidth", &bandwidth::Bandwidth),
     ("bridge", &bridge::Bridge),
+    ("dummy", &dummy::Dummy),
     ("firewall", &firewall::Firewall),
+    ("host-device", &host_device::HostDevice),
     ("host-local", &::ipam::HostLocal),
+    ("ipvlan", &ipvlan::Ipvlan),
     ("loopback", &loopback::Loopback),
+    ("macvlan", &macvlan::Macvlan),
     ("portmap", &portmap::Portmap),
     ("ptp", &ptp::Ptp),
     ("static", &::ipam::Static),
     ("tuning", &tuning::Tuning),
+    ("vlan", &vlan::Vlan),
 ];
 
 fn main() -> ExitCode {

@@ -1,11 +1,12 @@
 //! `portmap`: ports of the host that lead to a pod. The order of the verbs stands here; what the rules look
-//! like is in [`table`], whose they are in [`store`] and [`release`].
+//! like is in [`table`], whose they are in [`store`] and [`release`], what the Go plugin has left in [`reference`].
 
 mod condition;
 mod conf;
 mod flows;
 mod localhost;
 mod plan;
+mod reference;
 mod release;
 mod store;
 mod table;
@@ -38,8 +39,11 @@ impl Plugin for Portmap {
 
     /// Goes by the attachment alone: runtimes leave out the port mappings, or give others than ADD had.
     fn del(&self, call: &Call) -> Result<()> {
-        let removed = release::remove(call)?;
-        flows::forget_removed(&removed)
+        let mut failures = Failures::default();
+        let removed = release::remove(call);
+        failures.note(removed.and_then(|removed| flows::forget_removed(&removed)));
+        failures.note(reference::remove(call));
+        failures.into_result()
     }
 
     fn check(&self, call: &Call) -> Result<()> {
@@ -54,10 +58,9 @@ impl Plugin for Portmap {
             return Ok(());
         }
         let mut failures = Failures::default();
-        match release::collect(call) {
-            Ok(removed) => failures.note(flows::forget_removed(&removed)),
-            Err(error) => failures.note(Err(error)),
-        }
+        let removed = release::collect(call);
+        failures.note(removed.and_then(|removed| flows::forget_removed(&removed)));
+        failures.note(reference::collect(call));
         failures.into_result()
     }
 

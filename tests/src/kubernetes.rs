@@ -104,6 +104,12 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("no node {name}"))
     }
 
+    /// The same, to be switched off and on.
+    pub fn worker_mut(&mut self, name: &str) -> &mut Worker {
+        let found = self.workers.iter_mut().find(|worker| worker.name() == name);
+        found.unwrap_or_else(|| panic!("no node {name}"))
+    }
+
     /// The end of every program's log, for a message.
     pub fn log(&self) -> String {
         let workers = self.workers.iter().map(Worker::log);

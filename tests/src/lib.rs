@@ -56,7 +56,7 @@ pub use node::Node;
 pub use plugins::{Call, Fault, Plugins, Reply, Trace, with_prev};
 pub use pod::Pod;
 pub use processes::Processes;
-pub use runner::{Case, main};
+pub use runner::{Case, main, main_in_order};
 pub use snapshot::Snapshot;
 pub use space::Space;
 

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::Result;
 
@@ -100,10 +100,12 @@ fn overlay(dir: &str, scratch: &Path) -> Result {
     .with_context(|| format!("an overlay on {dir}"))
 }
 
-/// A sysfs that shows the node's links in `/sys/class/net`, with the host's cgroups kept for container runtimes.
+/// A sysfs that shows the node's links in `/sys/class/net`, with the host's cgroups kept for container runtimes. They take
+/// the first mount of a hierarchy that they are told of, so there is no other, not even a hidden one.
 fn sysfs() -> Result {
     fs::create_dir_all("/run/cgroup").context("/run/cgroup")?;
     bind("/sys/fs/cgroup", "/run/cgroup")?;
+    umount2("/sys", MntFlags::MNT_DETACH).context("the host's /sys")?;
     mount(
         Some("lab"),
         "/sys",
@@ -112,5 +114,6 @@ fn sysfs() -> Result {
         None::<&str>,
     )
     .context("a sysfs on /sys")?;
-    bind("/run/cgroup", "/sys/fs/cgroup")
+    let (from, to) = (Some("/run/cgroup"), "/sys/fs/cgroup");
+    mount(from, to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("the cgroups on /sys")
 }

@@ -33,7 +33,17 @@ impl Case {
 /// Runs the cases as `cargo test` expects it of a test binary, with its usual arguments. Skipped cases are reported as
 /// `ignored`, with one line `skipped: <name>: <reason>` each at the end.
 pub fn main(cases: impl IntoIterator<Item = Case>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_cases(Arguments::from_args(), cases)
+}
+
+/// The same for cases that share what they work on: one after the other, in their order.
+pub fn main_in_order(cases: impl IntoIterator<Item = Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    run_cases(arguments, cases)
+}
+
+fn run_cases(arguments: Arguments, cases: impl IntoIterator<Item = Case>) -> ExitCode {
     let mut skipped = Vec::new();
     let mut trials = Vec::new();
     for case in cases {

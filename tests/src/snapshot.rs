@@ -20,8 +20,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Takes the snapshot of a node or pod. Needs `ip` and `nft`.
     pub fn of(space: &Space) -> Result<Snapshot> {
+        Snapshot::with_files(space, &["/run", "/etc/cni", "/var/lib/cni"])
+    }
+
+    /// The same with the files below other directories.
+    pub fn with_files(space: &Space, roots: &[&str]) -> Result<Snapshot> {
         let mut lines = kernel::lines(space)?;
-        lines.extend(space.run(|| files::lines(&["/run", "/etc/cni", "/var/lib/cni"]))?);
+        lines.extend(space.run(|| files::lines(roots))?);
         Ok(Snapshot {
             lines: lines.into_iter().collect(),
         })

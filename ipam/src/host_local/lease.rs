@@ -92,6 +92,18 @@ pub fn addresses(leases: &Path) -> io::Result<Vec<IpAddr>> {
     Ok(found)
 }
 
+/// All leases of a network, of which this is the directory.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn all(leases: &Path) -> io::Result<Vec<Lease>> {
+    let mut found = Vec::new();
+    for address in addresses(leases)? {
+        found.extend(read(leases, address)?);
+    }
+    Ok(found)
+}
+
 /// Reads the lease of `address`; `None` when there is none.
 ///
 /// # Errors

@@ -68,7 +68,7 @@ impl Store {
                 _lock: lock,
             };
             if !store.index.is_exact(&store.directory)? {
-                store.index.rebuild(&store.leases()?)?;
+                store.index.rebuild(&lease::all(&store.path)?)?;
                 store.index.seal(&store.directory)?;
             }
             Ok(store)
@@ -176,7 +176,7 @@ impl Store {
     /// # Errors
     /// Code 5 when a lease cannot be read or removed.
     pub fn release_all_but(&mut self, valid: &[Attachment]) -> Result<()> {
-        let leases = self.leases().map_err(self.failed("read the leases in"))?;
+        let leases = lease::all(&self.path).map_err(self.failed("read the leases in"))?;
         let stale = leases.into_iter().filter(|lease| {
             lease
                 .owner
@@ -207,8 +207,7 @@ impl Store {
     pub fn dead(&self, set: &RangeSet) -> Result<Vec<Lease>> {
         let dead = || -> io::Result<Vec<Lease>> {
             let mut dead = Vec::new();
-            for lease in self
-                .leases()?
+            for lease in lease::all(&self.path)?
                 .into_iter()
                 .filter(|lease| set.contains(lease.address))
             {
@@ -281,14 +280,6 @@ impl Store {
         released
             .and_then(|()| self.index.seal(&self.directory))
             .map_err(self.failed("free addresses in"))
-    }
-
-    fn leases(&self) -> io::Result<Vec<Lease>> {
-        let mut leases = Vec::new();
-        for address in lease::addresses(&self.path)? {
-            leases.extend(lease::read(&self.path, address)?);
-        }
-        Ok(leases)
     }
 
     fn failed(&self, doing: &str) -> impl FnOnce(io::Error) -> Error + use<> {

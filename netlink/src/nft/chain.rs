@@ -36,6 +36,8 @@ pub struct ChainInfo {
     pub uses: u32,
     /// Whether packets enter it from a hook.
     pub base: bool,
+    /// Whether it drops what none of its rules decides on.
+    pub drops: bool,
 }
 
 impl Hook {
@@ -140,6 +142,8 @@ fn parse(table: Table, payload: &[u8]) -> Result<Option<ChainInfo>> {
             ChainAttribute::Name(name) => chain.name = name,
             ChainAttribute::Use(uses) => chain.uses = uses,
             ChainAttribute::Hook(_) => chain.base = true,
+            // `NF_DROP`, include/uapi/linux/netfilter.h.
+            ChainAttribute::Policy(policy) => chain.drops = policy == 0,
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 mod addresses;
 mod batches;
 mod fdb;
+mod kinds;
 mod links;
 mod monitor;
 mod namespaces;
@@ -49,6 +50,13 @@ fn main() -> ExitCode {
             wrong_settings_are_refused_in_the_kernels_words,
             links_are_found_and_listed,
             a_pair_is_deleted_whole
+        ),
+        cases!(
+            kinds,
+            a_macvlan_is_born_elsewhere_as_asked,
+            a_link_moves_and_keeps_its_other_names,
+            a_name_that_is_taken_stops_a_move,
+            kinds_are_known_or_not_and_none_is_made
         ),
         cases!(
             addresses,

@@ -38,10 +38,30 @@ fn make() -> Handle {
 
 fn info(name: &str, uses: u32, base: bool) -> ChainInfo {
     ChainInfo {
+        drops: false,
         name: name.into(),
         uses,
         base,
     }
+}
+
+/// As iptables-nft leaves a policy of DROP.
+pub fn a_chain_that_drops_says_so() {
+    run(
+        "nft",
+        &[
+            "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }
+        table ip filter { chain INPUT { type filter hook input priority 0; policy accept; }; }",
+        ],
+    );
+    let mut handle = Handle::new().unwrap();
+    let table = Table {
+        family: Family::Ipv4,
+        name: "filter",
+    };
+    let drops = |handle: &mut Handle, name| handle.chain(table, name).unwrap().unwrap().drops;
+    assert!(drops(&mut handle, "FORWARD"));
+    assert!(!drops(&mut handle, "INPUT"));
 }
 
 pub fn chains_are_those_of_the_table() {
@@ -156,4 +176,30 @@ pub fn a_thousand_rules_and_chains_are_listed() {
             .iter()
             .all(|rule| rule.comment.as_deref() == Some(&*rule.chain))
     );
+}
+
+/// Other programs' rules, with whatever expressions: where they jump to, and which addresses they are about.
+pub fn rules_of_others_are_recognised() {
+    run(
+        "nft",
+        &["table inet t { chain c { }; chain base {
+            meta l4proto tcp th dport { 80, 81 } counter jump c comment \"theirs\"
+            ip saddr 10.1.2.3 tcp dport 53 accept
+            ip6 daddr fd00::5 drop; }; }"],
+    );
+    let rules = Handle::new().unwrap().rule_handles(TABLE, "base").unwrap();
+    let jumps: Vec<_> = rules.iter().map(|rule| rule.jump.as_deref()).collect();
+    assert_eq!(jumps, [Some("c"), None, None]);
+    assert_eq!(rules[0].comment.as_deref(), Some("theirs"));
+    let about = |address: &str| {
+        let bytes = match address.parse().unwrap() {
+            std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
+            std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let found = rules.iter().map(|rule| rule.values.contains(&bytes));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(about("10.1.2.3"), [false, true, false]);
+    assert_eq!(about("fd00::5"), [false, false, true]);
+    assert_eq!(about("10.1.2.4"), [false; 3]);
 }

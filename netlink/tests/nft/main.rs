@@ -56,8 +56,10 @@ fn main() -> ExitCode {
         ),
         cases!(
             lists,
+            a_chain_that_drops_says_so,
             chains_are_those_of_the_table,
             uses_are_rules_and_jumps,
+            rules_of_others_are_recognised,
             rules_come_in_their_order_with_comments,
             a_thousand_rules_and_chains_are_listed
         ),

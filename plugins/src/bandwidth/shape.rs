@@ -84,9 +84,10 @@ pub fn check(host: &mut Handle, call: &Call, conf: &BandwidthConf, link: &Link) 
             "what the pod sends is not limited any more: {name} is missing or down"
         ));
     };
-    if !host.has_ingress_filter(link.index).map_err(kernel)? {
+    let redirections = host.redirections(link.index).map_err(kernel)?;
+    if !redirections.contains(&ifb.index) {
         return broken(format!(
-            "what the pod sends is not limited any more: `tc filter show dev {} ingress` shows nothing",
+            "what the pod sends is not limited any more: `tc filter show dev {} ingress` shows no redirection to {name}",
             link.name
         ));
     }

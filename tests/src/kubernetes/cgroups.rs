@@ -20,6 +20,7 @@ impl Cgroups {
     /// Makes the directories for a node called `name`, and mounts them over the node's `/sys/fs/cgroup`.
     pub fn new(processes: &Processes, name: &str) -> Result<Cgroups> {
         let mut cgroups = Cgroups { dirs: Vec::new() };
+        processes.sh("mkdir /run/cgroup\nmount -t tmpfs lab /run/cgroup")?;
         for hierarchy in hierarchies()? {
             sweep(&hierarchy);
             let dir = hierarchy.join(format!("{PREFIX}{}-{name}", std::process::id()));
@@ -30,10 +31,13 @@ impl Cgroups {
                     fs::write(dir.join(file), value).ok();
                 }
             }
-            let (from, to) = (dir.display(), hierarchy.display());
-            processes.sh(&format!("mount --bind {from} {to}"))?;
+            let to = hierarchy.strip_prefix(ROOT).unwrap_or(&hierarchy);
+            let (from, to) = (dir.display(), Path::new("/run/cgroup").join(to));
+            let to = to.display();
+            processes.sh(&format!("mkdir -p {to}\nmount --bind {from} {to}"))?;
             cgroups.dirs.push(dir);
         }
+        processes.sh("umount -R /sys/fs/cgroup\nmount --move /run/cgroup /sys/fs/cgroup")?;
         Ok(cgroups)
     }
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::{DIR, Programs};
 use crate::{Command, Node, Output, Result, wait};
 
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// The cluster's administrator at a prompt.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
@@ -74,10 +77,22 @@ impl Kubectl {
         words: &str,
         good: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        wait::until(patience, &format!("{words} as wanted"), || {
+        Kubectl::until(patience, &format!("{words} as wanted"), || {
             let object = self.get(words)?;
             anyhow::ensure!(good(&object), "{}", brief(&object));
             Ok(object)
+        })
+    }
+
+    /// Asks again and again, as [`wait::until`] does, but leaves the machine some time in between: each question is a
+    /// program.
+    pub fn until<T>(
+        patience: Duration,
+        for_what: &str,
+        mut ask: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        wait::until(patience, for_what, || {
+            ask().inspect_err(|_| std::thread::sleep(PAUSE))
         })
     }
 }

@@ -9,7 +9,7 @@ use super::certificates::kubeconfig;
 use super::cgroups::Cgroups;
 use super::image::{self, BUSYBOX};
 use super::{DIR, Programs};
-use crate::{Daemon, Disk, Fabric, Node, Processes, Result, wait};
+use crate::{Daemon, Disk, Fabric, Node, Processes, Result, Space, wait};
 
 const CONTAINERD: &str = r#"
 version = 2
@@ -194,21 +194,48 @@ impl Worker {
         Ok(())
     }
 
-    /// Kills kubelet, and starts it again after `pause`.
-    pub fn restart_kubelet(&mut self, pause: Duration) -> Result {
+    /// Kills kubelet; the containers go on.
+    pub fn stop_kubelet(&mut self) -> Result {
         let running = self.running.as_mut().context("the node is off")?;
-        end(&mut running.kubelet)?;
-        std::thread::sleep(pause);
-        let kubelet = self.kubelet(&self.on().processes)?;
-        if let Some(running) = &mut self.running {
-            running.kubelet = kubelet;
-        }
+        end(&mut running.kubelet)
+    }
+
+    /// Starts kubelet again.
+    pub fn start_kubelet(&mut self) -> Result {
+        let kubelet = self.kubelet(self.processes())?;
+        let running = self.running.as_mut().context("the node is off")?;
+        running.kubelet = kubelet;
         Ok(())
     }
 
     /// containerd's own client.
     pub fn ctr(&self, words: &str) -> Result<String> {
         ctr(self.processes(), words)
+    }
+
+    /// The network of a running container's pod.
+    pub fn container(&self, id: &str) -> Result<Space> {
+        let tasks = self.ctr("task list")?;
+        let mut rows = tasks.lines().map(|row| row.split_whitespace());
+        let pid = rows.find_map(|mut row| (row.next() == Some(id)).then(|| row.next())?);
+        let pid = pid.with_context(|| format!("{id} does not run on {}:\n{tasks}", self.name))?;
+        let file = self.processes().path(&format!("/proc/{pid}/ns/net"));
+        let net = fs::File::open(&file).context(file)?;
+        Ok(self
+            .node()
+            .space()
+            .with_net(id.get(..12).unwrap_or(id), net))
+    }
+
+    /// The same of the first running container with that name in its pod's specification, for when no API server knows
+    /// its identifier.
+    pub fn container_named(&self, name: &str) -> Result<Space> {
+        let filter = format!("labels.\"io.kubernetes.container.name\"=={name}");
+        let ids = self.ctr(&format!("containers list --quiet {filter}"))?;
+        let mut found = ids.lines().filter_map(|id| self.container(id).ok());
+        found
+            .next()
+            .with_context(|| format!("no {name} runs on {}: {ids}", self.name))
     }
 
     /// Gives containerd an image from an archive on the machine.

@@ -1,19 +1,43 @@
 //! Heddle on a real Kubernetes: from `kubectl apply` to pods that talk, and back to a node as it was.
+
 #![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
+
+mod access;
+mod joining;
+mod leaving;
+mod many;
+mod outage;
+mod shared;
+mod traffic;
+mod upgrade;
 
 use std::process::ExitCode;
 
-use lab::kubernetes::{Cluster, NEEDS};
-use lab::{Case, Result};
+use lab::Case;
+use lab::kubernetes::NEEDS;
 
 fn main() -> ExitCode {
-    lab::main([Case::new("registers", registers).needs(NEEDS)])
-}
-
-fn registers() -> Result {
-    let start = std::time::Instant::now();
-    let cluster = Cluster::start(&[("n1", 1, 11), ("n2", 1, 12), ("n3", 2, 13)])?;
-    println!("registered after {:?}", start.elapsed());
-    println!("{}", cluster.kubectl().run("get nodes -o wide")?);
-    Ok(())
+    let cases = [
+        Case::new("apply_makes_the_nodes_ready", traffic::apply),
+        Case::new("pods_reach_each_other_as_themselves", traffic::pods),
+        Case::new("exec_and_logs", traffic::exec_and_logs),
+        Case::new("a_service_is_balanced", traffic::service),
+        Case::new("a_host_port_leads_to_its_pod", traffic::host_port),
+        Case::new("what_leaves_the_cluster_is_masqueraded", traffic::egress),
+        Case::new("a_new_version_loses_nothing", upgrade::rolled),
+        Case::new("the_condition_is_true", upgrade::condition_is_true),
+        Case::new("a_missing_right_is_named", access::each_verb_missing),
+        Case::new("a_hundred_pods_at_once", many::hundred),
+        Case::new(
+            "pods_deleted_meanwhile_leave_nothing",
+            many::deleted_meanwhile,
+        ),
+        Case::new("cleanup_leaves_nothing", leaving::leaves_nothing),
+        Case::new("a_drained_node_changes_no_other", joining::drained),
+        Case::new("a_reboot_without_the_api_server", outage::api_server_away),
+        Case::new("a_node_joins_again_as_another", joining::joins_again),
+    ];
+    let ended = lab::main_in_order(cases.map(|case| case.needs(NEEDS)));
+    shared::end();
+    ended
 }

@@ -20,6 +20,14 @@ pub struct Place {
     pub world: Pod,
 }
 
+/// IPAM on the wire that node and neighbour share.
+pub fn on_the_wire() -> Value {
+    json!({"type": "host-local", "ranges": [
+        [{"subnet": "192.0.2.0/24", "rangeStart": "192.0.2.10", "rangeEnd": "192.0.2.200"}],
+        [{"subnet": "2001:db8::/64", "rangeStart": "2001:db8::10", "rangeEnd": "2001:db8::ff"}],
+    ]})
+}
+
 impl Place {
     /// A node that has never seen a pod.
     pub fn new() -> Result<Place> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod doctor;
 mod gossip;
 mod healing;
 mod restarts;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
             "the_plugin_passes_on_what_the_daemon_knows",
             seeing::through_the_plugin,
         ),
+        case("doctor_names_the_cause_of_each_fault", doctor::faults),
+        case("doctor_mends_what_is_safe", doctor::fixes),
+        case("doctor_sees_faults_elsewhere", doctor::elsewhere),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(

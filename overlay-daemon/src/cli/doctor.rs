@@ -1,0 +1,54 @@
+//! `heddle doctor` for the eye.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use heddle::config::Config;
+use heddle::doctor::{self, Finding, Verdict};
+
+use super::{failed, say, say_json, status_of};
+
+pub(super) async fn run(config: &Config, fix: bool, json: bool) -> ExitCode {
+    let mut findings = match doctor::examine(config, status_of(config).await) {
+        Ok(findings) => findings,
+        Err(why) => return failed(&why, 1),
+    };
+    if fix {
+        match doctor::fix(config, &findings) {
+            Ok(lines) if json || lines.is_empty() => {}
+            Ok(lines) => {
+                say(&lines.join("\n"));
+            }
+            Err(why) => return failed(&why, 1),
+        }
+        findings = doctor::examine(config, status_of(config).await).unwrap_or(findings);
+    }
+    match json {
+        true => say_json(&findings),
+        false => say(screen(&findings).trim_end()),
+    };
+    match findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Bad)
+    {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// A line for each finding, and one for its remedy.
+fn screen(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let mark = match finding.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Note => "note",
+            Verdict::Bad => "BAD ",
+        };
+        let _ = writeln!(text, "{mark} {:<10} {}", finding.check, finding.text);
+        if let Some(remedy) = &finding.remedy {
+            let _ = writeln!(text, "     {:<10} -> {remedy}", "");
+        }
+    }
+    text
+}
