@@ -24,11 +24,16 @@ pub enum Error {
     NoProgram(PathBuf),
     /// What is to be installed is something else, or for another machine.
     #[error(
-        "{} does not run here: is it heddle-cni, built for {}?",
-        .0.display(),
+        "{} does not run here ({why}): is it heddle-cni, built for {}?",
+        .path.display(),
         std::env::consts::ARCH
     )]
-    NotOurProgram(PathBuf),
+    NotOurProgram {
+        /// What is to be installed.
+        path: PathBuf,
+        /// What came of the attempt.
+        why: String,
+    },
     /// The executable's name is taken.
     #[error("{} is not from an installation: move it away, or use --replace", .0.display())]
     Foreign(PathBuf),

@@ -3,9 +3,9 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use super::error::{Error, Result};
+use super::error::Error;
 
 /// Its name in a directory of plugins.
 pub const NAME: &str = "heddle-cni";
@@ -24,7 +24,7 @@ impl Program {
     ///
     /// # Errors
     /// When it is not there, or is no `heddle-cni` for this machine.
-    pub fn read(from: Option<&Path>) -> Result<Self> {
+    pub fn read(from: Option<&Path>) -> Result<Self, Error> {
         let path = from.map_or_else(beside_us, Path::to_owned);
         // Without a slash it would be looked for on the PATH.
         let path = path.canonicalize().unwrap_or(path);
@@ -33,8 +33,8 @@ impl Program {
         }
         let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
         match plugins(&path) {
-            Some(plugins) => Ok(Self { bytes, plugins }),
-            None => Err(Error::NotOurProgram(path)),
+            Ok(plugins) => Ok(Self { bytes, plugins }),
+            Err(why) => Err(Error::NotOurProgram { path, why }),
         }
     }
 }
@@ -44,19 +44,24 @@ fn beside_us() -> PathBuf {
 }
 
 /// What `heddle-cni --list` says.
-fn plugins(program: &Path) -> Option<Vec<String>> {
+fn plugins(program: &Path) -> Result<Vec<String>, String> {
     #[allow(
         clippy::disallowed_methods,
         reason = "that it runs here is what has to be known"
     )]
-    let output = Command::new(program).arg("--list").output().ok()?;
-    let names = String::from_utf8(output.stdout).ok()?;
-    let is_name = |name: &&str| {
-        let mut letters = name.bytes();
-        letters
-            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-')
-    };
-    let good =
-        output.status.success() && !names.is_empty() && names.lines().all(|name| is_name(&name));
-    good.then(|| names.lines().map(str::to_owned).collect())
+    let mut list = Command::new(program);
+    // Not /dev/null, which an image need not have.
+    let output = list.arg("--list").stdin(Stdio::inherit()).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<_> = text.lines().map(str::to_owned).collect();
+    if !output.status.success() || names.is_empty() || !names.iter().all(|name| is_name(name)) {
+        return Err(format!("--list: {}, no plugins", output.status));
+    }
+    Ok(names)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut letters = text.bytes();
+    letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-')
 }
