@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// Where the configuration is, and what goes over it.
 #[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Options of the daemon's configuration")]
 struct Settings {
     /// The configuration file
     #[arg(

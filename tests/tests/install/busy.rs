@@ -51,17 +51,30 @@ pub fn running_plugin() -> Result {
     Ok(())
 }
 
+/// The first one is held up when everything is made and nothing has its name yet.
 pub fn two_at_a_time() -> Result {
     let (node, before) = with_others()?;
-    let runs: Vec<_> = (0..4)
+    let options = "--with-conf --replace";
+    let there = node.clone();
+    let first = node.spawn(move || {
+        let slow = "inject=rename,renameat,renameat2:delay_enter=2000000:when=2";
+        traced(&there, slow, options)
+    });
+    wait::until(Duration::from_secs(10), "staged file", || {
+        ensure!(leftovers(&node)?.len() > 8);
+        Ok(())
+    })?;
+    let others: Vec<_> = (0..3)
         .map(|_| {
             let there = node.clone();
-            node.spawn(move || done(&there, "--with-conf --replace"))
+            node.spawn(move || done(&there, options))
         })
         .collect();
-    for run in runs {
-        run.join()
-            .map_err(|_| anyhow!("an installation panicked"))??;
+    let first = first.join().map_err(|_| anyhow!("a thread"))??;
+    ensure!(first.status.success(), "{first:?}");
+    for other in others {
+        let said = other.join().map_err(|_| anyhow!("a thread"))??;
+        ensure!(said.starts_with("unchanged: "), "{said}");
     }
     ensure!(is_whole(&node)? && links_to_us(&node, "bridge"));
     done(&node, "--uninstall")?;

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             broken::terminated_at_each_rename,
         )
         .needs([Need::Program("strace")]),
-        case("two_at_a_time_do_not_meet", busy::two_at_a_time),
+        case("two_at_a_time_do_not_meet", busy::two_at_a_time).needs([Need::Program("strace")]),
         case("two_containers_install_at_once", container::two_at_once)
             .needs([Need::Program("unshare")]),
         case("what_is_in_place_may_be_read_only", busy::read_only),
