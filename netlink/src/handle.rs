@@ -12,6 +12,7 @@ use crate::netns::Netns;
 use crate::nexthop::{self, Nexthop};
 use crate::request::Request;
 use crate::route::{self, Route, RouteFilter, RouteHop};
+use crate::rule::{self, Rule};
 use crate::socket::Socket;
 use crate::tc;
 
@@ -149,6 +150,14 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>> {
         route::list(&mut self.0, filter)
+    }
+
+    /// The rules by which packets are routed. Equals `ip rule show` and `ip -6 rule show`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn rules(&mut self) -> Result<Vec<Rule>> {
+        rule::list(&mut self.0)
     }
 
     /// The permanent neighbours behind one link. Equals `ip neighbour show dev NAME nud permanent`.

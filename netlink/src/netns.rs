@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::{fs, thread};
 
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Error, Result};
@@ -44,6 +46,54 @@ impl Netns {
         match stat.filesystem_type() {
             NSFS_MAGIC => Ok(Self(file)),
             _ => Err(wrong("it is a file of another kind")),
+        }
+    }
+
+    /// Makes a namespace that `path` leads to, with its directory. Equals `ip netns add`; undone by [`Netns::remove`].
+    ///
+    /// # Errors
+    /// Without `CAP_SYS_ADMIN`, or when there is something at `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        let doing = |what: &str| Error::io(format!("{what} {}", path.display()));
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(directory).map_err(doing("make the directory of"))?;
+        File::create_new(path).map_err(doing("make"))?;
+        // A thread of its own leaves its namespace; the caller stays where it is.
+        let made = thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                let none: Option<&str> = None;
+                mount(
+                    Some("/proc/thread-self/ns/net"),
+                    path,
+                    none,
+                    MsFlags::MS_BIND,
+                    none,
+                )
+            });
+            maker.join().unwrap_or(Err(nix::errno::Errno::EINTR))
+        });
+        if let Err(errno) = made {
+            fs::remove_file(path).ok();
+            return Err(doing("make a network namespace at")(errno.into()));
+        }
+        Self::open(path)
+    }
+
+    /// Takes the name from a namespace, which goes when nobody is in it. Equals `ip netns delete`; one that is gone already
+    /// is no error.
+    ///
+    /// # Errors
+    /// When it cannot be unmounted or removed.
+    pub fn remove(path: &Path) -> Result<()> {
+        let doing = || Error::io(format!("remove {}", path.display()));
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
+            Err(errno) => return Err(doing()(errno.into())),
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(doing()(error)),
+            _ => Ok(()),
         }
     }
 

@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod check;
 mod doctor;
 mod install;
 mod screen;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,6 +83,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Follow a packet hop by hop; exit code 0 when it gets through
+    Trace {
+        /// A pod of this node by its address, netns or container id; or "node"
+        from: String,
+        /// Any address; or a pod of this node by its netns or container id
+        to: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make two pods, send packets between them, this node and every peer, and remove them
+    Check {
+        /// An address with a TCP port, out of the cluster, that pods have to reach
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        to: Vec<std::net::SocketAddr>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take back what was granted to a node that is gone for good
     Forget {
         /// The node's name
@@ -134,7 +155,11 @@ impl Command {
     fn asks(&self) -> bool {
         matches!(
             self,
-            Self::Status { .. } | Self::Peers { .. } | Self::Doctor { .. } | Self::Forget { .. }
+            Self::Status { .. }
+                | Self::Peers { .. }
+                | Self::Doctor { .. }
+                | Self::Trace { .. }
+                | Self::Forget { .. }
         )
     }
 
@@ -154,6 +179,8 @@ impl Command {
                 show(&config, json, screen::peers, all).await
             }
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
+            Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
+            Self::Check { to, json } => check::run(&config, &to, json).await,
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),

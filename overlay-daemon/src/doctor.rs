@@ -16,6 +16,9 @@ use crate::config::Config;
 use crate::local::Local;
 use crate::status::Status;
 
+/// Where host-local keeps leases unless told otherwise.
+pub(crate) const LEASES: &str = "/var/lib/cni/networks";
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

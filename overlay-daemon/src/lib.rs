@@ -3,6 +3,7 @@
 //! [`daemon`] is the entry: it joins the membership source ([`membership`]) to the [`reconciler`], whose pure heart is
 //! [`plan`] (what the kernel should hold) and [`diff`] (how to get there from what it holds).
 
+pub mod check;
 pub mod cleanup;
 pub mod client;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod probe;
 pub mod reconciler;
 pub mod status;
 mod system;
+pub mod trace;
 pub mod view;
 
 pub use node::Node;

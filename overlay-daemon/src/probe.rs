@@ -22,9 +22,10 @@ const REMEMBERED: usize = 10;
 /// IP and UDP headers, in bytes.
 const HEADERS_V4: u32 = 20 + 8;
 const HEADERS_V6: u32 = 40 + 8;
-/// What a probe begins with: a request or an answer, and a number.
-const REQUEST: &[u8; 4] = b"hdl?";
-const ANSWER: &[u8; 4] = b"hdl!";
+/// What a request begins with; a number follows.
+pub(crate) const REQUEST: &[u8; 4] = b"hdl?";
+/// What an answer begins with.
+pub(crate) const ANSWER: &[u8; 4] = b"hdl!";
 const SMALLEST: usize = 12;
 /// What a small probe carries, in bytes.
 const SMALL: u32 = 64;
@@ -99,20 +100,14 @@ impl Probe {
     /// The next datagram: a full-sized one, and now and then after a lost one a small one, for what is lost only when it is
     /// large is a matter of the MTU.
     fn next(&mut self, number: u64, now: Instant) -> Vec<u8> {
-        let headers = if self.address.is_ipv4() {
-            HEADERS_V4
-        } else {
-            HEADERS_V6
-        };
         let small = self.answered.back() == Some(&false) && self.answered.len().is_multiple_of(2);
+        let smallest = headers(self.address) + SMALL;
         let size = if small {
-            headers + SMALL
+            smallest
         } else {
-            self.limit.max(headers + SMALL)
+            self.limit.max(smallest)
         };
-        let mut bytes = vec![0; (size - headers) as usize];
-        bytes[..4].copy_from_slice(REQUEST);
-        bytes[4..SMALLEST].copy_from_slice(&number.to_be_bytes());
+        let bytes = payload(REQUEST, number, self.address, size);
         self.waiting = Some((number, now, size));
         self.due = now + EACH;
         bytes
@@ -124,6 +119,22 @@ impl Probe {
         if self.answered.len() > REMEMBERED {
             self.answered.pop_front();
         }
+    }
+}
+
+/// What a packet of `size` bytes to `address` carries: a request or an answer, its number, and zeros.
+pub(crate) fn payload(kind: &[u8; 4], number: u64, address: IpAddr, size: u32) -> Vec<u8> {
+    let length = size.saturating_sub(headers(address)) as usize;
+    let mut bytes = vec![0; length.max(SMALLEST)];
+    bytes[..4].copy_from_slice(kind);
+    bytes[4..SMALLEST].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+fn headers(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(_) => HEADERS_V4,
+        IpAddr::V6(_) => HEADERS_V6,
     }
 }
 

@@ -23,6 +23,7 @@ mod ptp;
 mod reference;
 mod rules;
 mod sandbox;
+mod sbr;
 mod shared_table;
 mod stacked;
 mod subnet;
@@ -31,6 +32,7 @@ mod undo;
 mod uplink;
 mod veth;
 mod vlan;
+mod vrf;
 
 use std::env;
 use std::io::{self, Write};
@@ -56,9 +58,11 @@ const PLUGINS: &[(&str, &dyn Plugin)] = &[
     ("macvlan", &macvlan::Macvlan),
     ("portmap", &portmap::Portmap),
     ("ptp", &ptp::Ptp),
+    ("sbr", &sbr::Sbr),
     ("static", &::ipam::Static),
     ("tuning", &tuning::Tuning),
     ("vlan", &vlan::Vlan),
+    ("vrf", &vrf::Vrf),
 ];
 
 fn main() -> ExitCode {

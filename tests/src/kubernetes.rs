@@ -166,7 +166,8 @@ impl Programs {
 /// The end of a program's log, for a message.
 fn tail(daemon: &Daemon, lines: usize) -> String {
     let log = daemon.log().unwrap_or_default();
-    let all: Vec<&str> = log.lines().collect();
+    let all = log.lines().filter(|line| !line.contains("perf_event"));
+    let all: Vec<&str> = all.collect();
     let last = all[all.len().saturating_sub(lines)..].join("\n");
     format!("\n--- {}\n{last}", daemon.name())
 }

@@ -81,6 +81,16 @@ impl Member {
         Ok(())
     }
 
+    /// Stops the daemon where it is, or lets it go on.
+    pub fn pause(&self, pause: bool) -> Result {
+        let daemon = self.daemon.as_ref().context("no daemon runs")?;
+        let signal = match pause {
+            true => nix::sys::signal::SIGSTOP,
+            false => nix::sys::signal::SIGCONT,
+        };
+        daemon.signal(signal)
+    }
+
     /// What the daemon has logged since it was started.
     pub fn log(&self) -> String {
         self.daemon

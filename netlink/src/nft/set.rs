@@ -24,6 +24,12 @@ pub enum Type {
     Ipv4Service,
     /// `ipv6_addr . inet_proto . inet_service`.
     Ipv6Service,
+    /// `inet_proto . inet_service . ifname`.
+    ServiceByLink,
+    /// `ipv4_addr . inet_proto . inet_service . ifname`.
+    Ipv4ServiceByLink,
+    /// `ipv6_addr . inet_proto . inet_service . ifname`.
+    Ipv6ServiceByLink,
     /// `ipv4_addr . inet_service`.
     Ipv4Target,
     /// `ipv6_addr . inet_service`.
@@ -61,13 +67,17 @@ impl Type {
     fn number(self) -> u32 {
         /// `inet_proto . inet_service`.
         const SERVICE: u32 = (12 << 6) | 13;
+        const INTERFACE: u32 = 41;
         match self {
             Self::Ipv4Address => 7,
             Self::Ipv6Address => 8,
-            Self::InterfaceName => 41,
+            Self::InterfaceName => INTERFACE,
             Self::Service => SERVICE,
             Self::Ipv4Service => (7 << 12) | SERVICE,
             Self::Ipv6Service => (8 << 12) | SERVICE,
+            Self::ServiceByLink => (SERVICE << 6) | INTERFACE,
+            Self::Ipv4ServiceByLink => (7 << 18) | (SERVICE << 6) | INTERFACE,
+            Self::Ipv6ServiceByLink => (8 << 18) | (SERVICE << 6) | INTERFACE,
             Self::Ipv4Target => (7 << 6) | 13,
             Self::Ipv6Target => (8 << 6) | 13,
         }
@@ -92,7 +102,9 @@ impl Type {
             Self::Service | Self::Ipv4Target => 8,
             Self::Ipv4Service => 12,
             Self::Ipv6Target => 20,
-            Self::Ipv6Service => 24,
+            Self::Ipv6Service | Self::ServiceByLink => 24,
+            Self::Ipv4ServiceByLink => 28,
+            Self::Ipv6ServiceByLink => 40,
         }
     }
 }
@@ -159,6 +171,21 @@ impl Key {
         let mut key = Self::from(address);
         key.0.extend(Self::service(protocol, port).0);
         key
+    }
+
+    /// The same with the name of the link that a packet comes in by.
+    #[must_use]
+    pub fn by_link(&self, name: &str) -> Self {
+        let mut key = self.clone();
+        key.0.extend(Self::interface(name).0);
+        key
+    }
+
+    /// The key that [`Key::by_link`] was made of, and the link's name.
+    pub fn split_link(&self) -> Option<(Self, String)> {
+        let (key, name) = self.0.split_at_checked(self.0.len().checked_sub(16)?)?;
+        let name = Self(name.to_vec()).as_interface()?;
+        Some((Self(key.to_vec()), name))
     }
 
     /// The address, if it is keyed by one, the protocol and the port of a service.

@@ -13,6 +13,7 @@ mod nexthops;
 mod paths;
 mod ports;
 mod routes;
+mod rules;
 #[path = "../common/sandbox.rs"]
 mod sandbox;
 mod settings;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
             onlink_takes_a_gateway_that_no_subnet_knows,
             a_thousand_are_listed
         ),
+        cases!(rules, they_are_made_listed_and_deleted),
         cases!(
             paths,
             filters_let_through_what_they_say,
@@ -125,6 +127,7 @@ fn main() -> ExitCode {
             namespaces,
             run_comes_back_with_the_outcome,
             run_comes_back_from_a_panic,
+            one_is_made_and_removed_by_its_name,
             a_handle_stays_where_it_was_opened,
             namespaces_are_told_apart,
             a_namespace_lives_as_long_as_it_is_held,

@@ -40,6 +40,24 @@ pub fn run_comes_back_from_a_panic() {
     assert!(pod.run(|| ip("link show").len()).unwrap() == 1 && here() == home);
 }
 
+pub fn one_is_made_and_removed_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, path) = (here(), dir.path().join("run/netns/x"));
+    let made = Netns::create(&path).unwrap();
+    let there = made.run(here).unwrap();
+    assert!(there != home && here() == home);
+    assert_eq!(Netns::open(&path).unwrap().run(here).unwrap(), there);
+    assert!(
+        Netns::create(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("run/netns/x")
+    );
+    Netns::remove(&path).unwrap();
+    assert!(!path.exists());
+    Netns::remove(&path).unwrap();
+}
+
 pub fn a_handle_stays_where_it_was_opened() {
     let (home, pod) = (here(), another_netns());
     let mut there = Handle::in_netns(&pod).unwrap();

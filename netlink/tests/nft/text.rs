@@ -121,12 +121,19 @@ pub fn services_are_translated() {
         map to4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
         map to6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
         map at6to6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
+        set by { type inet_proto . inet_service . ifname; elements = { tcp . 80 . \"br0\" }; }
+        set by4 { type ipv4_addr . inet_proto . inet_service . ifname; }
+        set by6 { type ipv6_addr . inet_proto . inet_service . ifname; }
         chain c { type nat hook prerouting priority dstnat; policy accept;
             meta nfproto ipv4 meta l4proto . th dport vmap @any
             ip daddr . meta l4proto . th dport vmap @at4
             meta nfproto ipv4 dnat ip to meta l4proto . th dport map @to4
             meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @to6
             dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6to6
+            meta nfproto ipv4 meta l4proto . th dport . iifname @by accept
+            ip daddr . meta l4proto . th dport . iifname @by4 accept
+            ip6 daddr . meta l4proto . th dport . iifname @by6 accept
+            oifname != \"lo\" accept
         }
     }";
     same(script, |transaction| {
@@ -155,7 +162,25 @@ pub fn services_are_translated() {
             Expr::service_dnat(service(false, false), "to4"),
             Expr::service_dnat(service(true, false), "to6"),
             Expr::service_dnat(service(true, true), "at6to6"),
+            Expr::service_by_link(service(false, false), "by").then(Expr::accept()),
+            Expr::service_by_link(service(false, true), "by4").then(Expr::accept()),
+            Expr::service_by_link(service(true, true), "by6").then(Expr::accept()),
+            Expr::output_interface_not("lo").then(Expr::accept()),
         ];
+        for (name, key) in [
+            ("by", Type::ServiceByLink),
+            ("by4", Type::Ipv4ServiceByLink),
+            ("by6", Type::Ipv6ServiceByLink),
+        ] {
+            transaction.add_set(&Set {
+                name,
+                key,
+                verdicts: false,
+            });
+        }
+        let key = Key::service(6, 80).by_link("br0");
+        assert_eq!(key.split_link(), Some((Key::service(6, 80), "br0".into())));
+        transaction.add_elements("by", &[element(key)]);
         rules
             .into_iter()
             .for_each(|rule| transaction.add_rule("c", rule, None));

@@ -6,17 +6,15 @@ use std::path::Path;
 use cni::identity;
 use ipam::Lease;
 
-use super::{Finding, Patient};
+use super::{Finding, LEASES, Patient};
 use crate::conflist::NETWORK;
 
 const CHECK: &str = "leases";
-/// Where host-local keeps them unless told otherwise.
-const DATA_DIR: &str = "/var/lib/cni/networks";
 /// More are counted, not named.
 const NAMED: usize = 5;
 
 pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
-    let directory = Path::new(DATA_DIR).join(NETWORK);
+    let directory = Path::new(LEASES).join(NETWORK);
     let leases = match ipam::leases(&directory) {
         Ok(leases) => leases,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

@@ -31,7 +31,7 @@ pub fn check(say: Say) {
     // The namespace is that of a thread of its own, and goes with it.
     let lacking = thread::spawn(lacking).join().ok().flatten();
     let Some(lacking) = lacking else {
-        return say("note: the kernel was not tried, which needs root");
+        return say("note: the kernel was not tried, which needs root with its capabilities");
     };
     for (what, modules, _) in lacking {
         say(&format!(

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::condition;
 
 /// The bit of the mark where none is configured: 0x2000, as the reference's.
-const DEFAULT_MARK_BIT: i64 = 13;
+pub const DEFAULT_MARK_BIT: u8 = 13;
 
 /// The keys, checked.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl PortmapConf {
         if !chain.is_empty() {
             eprintln!("portmap: packets are masqueraded by nftables, not by the chain {chain:?}");
         }
-        let bit = keys.mark_masq_bit.unwrap_or(DEFAULT_MARK_BIT);
+        let bit = keys.mark_masq_bit.unwrap_or(DEFAULT_MARK_BIT.into());
         let mark_bit = u8::try_from(bit).ok().filter(|bit| *bit < 32).ok_or_else(|| {
             invalid(format!(
                 "invalid value {bit} for key \"markMasqBit\": expected a whole number from 0 to 31"
@@ -97,6 +97,12 @@ impl PortmapConf {
                 condition::parse("conditionsV6", &keys.conditions_v6, true)?,
             ],
         })
+    }
+
+    /// Whether nothing is wanted of the masquerading but what most pods want.
+    pub fn is_plain(&self, v6: bool) -> bool {
+        let conditions = &self.conditions[usize::from(v6)];
+        self.snat && !self.masq_all && self.mark_bit == DEFAULT_MARK_BIT && conditions.is_none()
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use cni::{AddResult, Attachment, Call, Result, identity};
 use ipnetwork::IpNetwork;
-use netlink::Handle;
 use netlink::nft::{Expr, Key};
+use netlink::{Handle, Link};
 
 use super::conf::{Mapping, PortmapConf, invalid, mappings, protocol_name};
 use super::table::{self, Kind};
@@ -40,6 +40,9 @@ pub struct Entry {
     pub waiting: (&'static Kind, Key),
     /// The pod's address and port.
     pub target: (IpAddr, u16),
+    /// The link by which the host reaches the pod, where packets that came by it are to be masqueraded, and nothing else
+    /// is wanted of the masquerading.
+    pub returns: Option<String>,
     /// The same for people.
     pub name: String,
 }
@@ -68,10 +71,23 @@ impl Plan {
         }
         let owner = rules::owner(&call.conf.name, &call.attachment);
         let addresses = [false, true].map(|v6| address(previous, &call.attachment, v6));
+        let devices = if conf.snat {
+            devices(addresses)?
+        } else {
+            [None, None]
+        };
         let mut entries = Vec::new();
         for mapping in &mappings {
-            for address in addresses.iter().flatten() {
-                entries.extend(entry(mapping, *address));
+            for (address, device) in addresses.iter().zip(&devices) {
+                let entry = address.and_then(|address| entry(mapping, address));
+                entries.extend(entry.map(|entry| {
+                    Entry {
+                        returns: device
+                            .clone()
+                            .filter(|_| conf.is_plain(entry.kind.service.v6)),
+                        ..entry
+                    }
+                }));
             }
         }
         dedup(&mut entries)?;
@@ -83,10 +99,7 @@ impl Plan {
             .flatten()
             .filter_map(|address| policy(&conf, &owner, *address))
             .collect();
-        let localhost = match addresses[0] {
-            Some(v4) if conf.snat => device(v4.ip())?,
-            _ => None,
-        };
+        let [localhost, _] = devices;
         Ok(Some(Self {
             owner,
             entries,
@@ -127,6 +140,7 @@ fn entry(mapping: &Mapping, address: IpNetwork) -> Option<Entry> {
         },
         waiting: table::waiting(address.ip(), protocol, port),
         target: (address.ip(), mapping.container_port),
+        returns: None,
         name: host_ip.map_or_else(|| name.clone(), |ip| format!("{name} of {ip}")),
     })
 }
@@ -150,9 +164,12 @@ fn dedup(entries: &mut Vec<Entry>) -> Result<()> {
     }
 }
 
-/// What happens to packets for `address`: those that are to be masqueraded get the mark; those that do not
-/// meet the conditions go on as if there were no mapping.
+/// What happens to packets for `address` besides what happens to most pods': those that are to be masqueraded get the
+/// mark; those that do not meet the conditions go on as if there were no mapping.
 fn policy(conf: &PortmapConf, owner: &str, address: IpNetwork) -> Option<Policy> {
+    if conf.is_plain(address.is_ipv6()) {
+        return None;
+    }
     let v6 = address.is_ipv6();
     let mark = || Expr::add_mark(1 << conf.mark_bit);
     let marks = match (conf.snat, conf.masq_all, v6) {
@@ -183,14 +200,23 @@ fn policy(conf: &PortmapConf, owner: &str, address: IpNetwork) -> Option<Policy>
     })
 }
 
-/// The link by which the host reaches an address; `None` when it does not by itself.
-fn device(address: IpAddr) -> Result<Option<String>> {
+/// The links by which the host reaches the addresses; `None` where it does not by itself.
+fn devices(addresses: [Option<IpNetwork>; 2]) -> Result<[Option<String>; 2]> {
     let mut host = Handle::new().map_err(kernel)?;
-    match host.route_to(address).map_err(kernel)? {
-        Some(hop) if !hop.local => {
-            let link = host.link_by_index(hop.dev).map_err(kernel)?;
-            Ok(link.map(|link| link.name))
+    let mut known: Option<Link> = None;
+    let mut devices = [None, None];
+    for (address, device) in addresses.into_iter().zip(&mut devices) {
+        let Some(address) = address else { continue };
+        let Some(hop) = host.route_to(address.ip()).map_err(kernel)? else {
+            continue;
+        };
+        if hop.local {
+            continue;
         }
-        _ => Ok(None),
+        if known.as_ref().is_none_or(|link| link.index != hop.dev) {
+            known = host.link_by_index(hop.dev).map_err(kernel)?;
+        }
+        *device = known.as_ref().map(|link| link.name.clone());
     }
+    Ok(devices)
 }

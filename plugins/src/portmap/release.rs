@@ -117,7 +117,7 @@ pub fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<
 fn rows(nft: &mut Handle) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for kind in &KINDS {
-        for map in [kind.targets, kind.policies] {
+        for map in [kind.targets, kind.policies, kind.returns] {
             let elements = nft.elements(TABLE, map).map_err(kernel)?;
             rows.extend(
                 elements
@@ -141,17 +141,14 @@ fn hand_on(transaction: &mut Transaction, free: &[Row], others: &[Row]) {
         };
         let parts = others
             .iter()
-            .filter(|part| part.kind == heir.kind && part.element.key == heir.element.key);
+            .filter(|part| part.kind == heir.kind && part.service() == heir.element.key);
         for part in parts {
             if moved.insert((part.map, &part.element.key)) {
                 transaction.delete_elements(part.map, &[by_key(&part.element)]);
             }
-            let to = match part.map == part.kind.targets {
-                true => row.kind.targets,
-                false => row.kind.policies,
-            };
+            let (to, key) = part.place_of(row);
             let element = Element {
-                key: row.element.key.clone(),
+                key,
                 ..part.element.clone()
             };
             transaction.add_elements(to, &[element]);
@@ -160,6 +157,30 @@ fn hand_on(transaction: &mut Transaction, free: &[Row], others: &[Row]) {
 }
 
 impl Row {
+    /// The link, in the set that is keyed by one too.
+    fn link(&self) -> Option<(Key, String)> {
+        let has_link = self.map == self.kind.returns;
+        self.element.key.split_link().filter(|_| has_link)
+    }
+
+    /// The key without the link.
+    fn service(&self) -> Key {
+        match self.link() {
+            Some((key, _)) => key,
+            None => self.element.key.clone(),
+        }
+    }
+
+    /// Where this goes when it takes the place of a target.
+    fn place_of(&self, target: &Self) -> (&'static str, Key) {
+        let (to, key) = (target.kind, &target.element.key);
+        match self.link() {
+            Some((_, link)) => (to.returns, key.by_link(&link)),
+            None if self.map == self.kind.targets => (to.targets, key.clone()),
+            None => (to.policies, key.clone()),
+        }
+    }
+
     /// Whether this is a port that waits for another network's to become free.
     fn waits(&self) -> bool {
         match (&self.element.value, self.element.key.as_service()) {

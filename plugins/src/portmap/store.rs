@@ -105,6 +105,17 @@ fn prepare(nft: &mut Handle, plan: &Plan, waiting: &[&Entry]) -> Result<Option<T
             let jumps = elements(&|_| Value::Jump(policy.chain.clone()));
             transaction.add_elements(kind.policies, &jumps);
         }
+        let of_kind = places.iter().filter(|((of, _), _)| *of == kind);
+        let returns: Vec<_> = of_kind
+            .filter_map(|((_, key), entry)| {
+                Some(Element {
+                    key: key.by_link(entry.returns.as_ref()?),
+                    value: None,
+                    comment: Some(plan.owner.clone()),
+                })
+            })
+            .collect();
+        transaction.add_elements(kind.returns, &returns);
     }
     Ok(Some(transaction))
 }
@@ -196,6 +207,22 @@ pub fn check(plan: &Plan) -> Result<()> {
             }
         }
     }
+    for entry in &plan.entries {
+        let (kind, key) = place(entry, &waiting);
+        let Some(link) = &entry.returns else { continue };
+        let found = nft
+            .element(TABLE, kind.returns, &key.by_link(link))
+            .map_err(kernel)?;
+        if found.is_none() {
+            return Err(gone(
+                format!(
+                    "pods on {link} do not reach host port {} any more",
+                    entry.name
+                ),
+                &format!("set inet heddle_cni {}", kind.returns),
+            ));
+        }
+    }
     let rules = nft.rules(TABLE).map_err(kernel)?;
     let count = |chain: &str| rules.iter().filter(|rule| rule.chain == chain).count();
     let fixed = table::fixed_chains().map(|(name, _, rules)| (name.to_owned(), rules.len()));
@@ -209,7 +236,7 @@ pub fn check(plan: &Plan) -> Result<()> {
             table::masquerade_rules(bit).len(),
         )
     });
-    let base = plan.mark_bit.map(|_| (MASQUERADE.to_owned(), 1));
+    let base = plan.mark_bit.map(|_| (MASQUERADE.to_owned(), 2));
     for (chain, expected) in fixed.into_iter().chain(own).chain(marks).chain(base) {
         if count(&chain) < expected {
             return Err(gone(

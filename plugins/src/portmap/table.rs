@@ -1,9 +1,11 @@
 //! What portmap's part of the table `inet heddle_cni` looks like, the same on every node.
 //!
 //! A packet for an address of the host goes to the chain `hostports`. There its protocol and port, first with
-//! the address and then without, are looked up twice: in a map of policies, whose chain may mark the packet for
-//! masquerading or let it go as it is, and in the map of targets, which says where the packet is sent instead.
-//! So the cost of a packet does not grow with the ports of the node.
+//! the address and then without, are looked up: with the link that it came by in a set of those that go back there and
+//! are therefore to be masqueraded; in the map of targets, which says where the packet is sent instead; and before
+//! both, for a pod with wishes of its own, in a map of policies, whose chain may mark the packet for masquerading or
+//! let it go as it is. So the cost of a packet does not grow with the ports of the node. Nor does that of an ADD: the
+//! kernel looks through all jumps of a table when one is added, so only policies have such, and most pods have none.
 
 use std::net::IpAddr;
 
@@ -11,6 +13,7 @@ use netlink::nft::{
     Chain, DataMap, Expr, Family, Hook, Key, Service, Set, Table, Transaction, Type,
 };
 
+use super::conf::DEFAULT_MARK_BIT;
 use crate::shared_table::Part;
 use crate::subnet::LOOPBACK_V4;
 
@@ -40,6 +43,8 @@ pub struct Kind {
     pub targets: &'static str,
     /// The map of policies.
     pub policies: &'static str,
+    /// The set of ports with the links whose packets come back to them.
+    pub returns: &'static str,
 }
 
 /// All kinds, in the order in which a packet meets them: what is for one address goes before what is for all.
@@ -51,6 +56,7 @@ pub const KINDS: [Kind; 4] = [
         },
         targets: "hostip_ports4",
         policies: "hostip_policies4",
+        returns: "hostip_returns4",
     },
     Kind {
         service: Service {
@@ -59,6 +65,7 @@ pub const KINDS: [Kind; 4] = [
         },
         targets: "hostports4",
         policies: "hostport_policies4",
+        returns: "hostport_returns4",
     },
     Kind {
         service: Service {
@@ -67,6 +74,7 @@ pub const KINDS: [Kind; 4] = [
         },
         targets: "hostip_ports6",
         policies: "hostip_policies6",
+        returns: "hostip_returns6",
     },
     Kind {
         service: Service {
@@ -75,6 +83,7 @@ pub const KINDS: [Kind; 4] = [
         },
         targets: "hostports6",
         policies: "hostport_policies6",
+        returns: "hostport_returns6",
     },
 ];
 
@@ -85,12 +94,16 @@ pub const PART: Part = Part {
     sets: &[
         "hostip_ports4",
         "hostip_policies4",
+        "hostip_returns4",
         "hostports4",
         "hostport_policies4",
+        "hostport_returns4",
         "hostip_ports6",
         "hostip_policies6",
+        "hostip_returns6",
         "hostports6",
         "hostport_policies6",
+        "hostport_returns6",
         DEVICES,
     ],
 };
@@ -133,6 +146,8 @@ pub fn fixed_chains() -> [(&'static str, Option<Hook>, Vec<Expr>); 5] {
     let lookups = KINDS.iter().flat_map(|kind| {
         [
             Expr::service_verdict(kind.service, kind.policies),
+            Expr::service_by_link(kind.service, kind.returns)
+                .then(Expr::add_mark(1 << DEFAULT_MARK_BIT)),
             Expr::service_dnat(kind.service, kind.targets),
         ]
     });
@@ -141,11 +156,20 @@ pub fn fixed_chains() -> [(&'static str, Option<Hook>, Vec<Expr>); 5] {
             .then(side(LOOPBACK_V4))
             .then(Expr::drop_())
     });
+    // No answer would find back to such an address.
+    let from_localhost = Expr::source_in(LOOPBACK_V4)
+        .then(Expr::output_interface_not("lo"))
+        .then(Expr::connection_has_dnat())
+        .then(Expr::masquerade());
     [
         (LOOKUPS, None, lookups.collect()),
         (INCOMING, Some(Hook::DNAT_PREROUTING), to_host()),
         (OUTGOING, Some(Hook::DNAT_OUTPUT), to_host()),
-        (MASQUERADE, Some(Hook::EARLY_SNAT_POSTROUTING), Vec::new()),
+        (
+            MASQUERADE,
+            Some(Hook::EARLY_SNAT_POSTROUTING),
+            vec![from_localhost],
+        ),
         (GUARD, Some(Hook::RAW_PREROUTING), guard.into()),
     ]
 }
@@ -155,10 +179,10 @@ pub fn build(transaction: &mut Transaction) {
     transaction.add_table();
     for kind in &KINDS {
         let Service { v6, by_address } = kind.service;
-        let key = match (v6, by_address) {
-            (_, false) => Type::Service,
-            (false, true) => Type::Ipv4Service,
-            (true, true) => Type::Ipv6Service,
+        let (key, by_link) = match (v6, by_address) {
+            (_, false) => (Type::Service, Type::ServiceByLink),
+            (false, true) => (Type::Ipv4Service, Type::Ipv4ServiceByLink),
+            (true, true) => (Type::Ipv6Service, Type::Ipv6ServiceByLink),
         };
         transaction.add_map(&DataMap {
             name: kind.targets,
@@ -173,6 +197,11 @@ pub fn build(transaction: &mut Transaction) {
             name: kind.policies,
             key,
             verdicts: true,
+        });
+        transaction.add_set(&Set {
+            name: kind.returns,
+            key: by_link,
+            verdicts: false,
         });
     }
     transaction.add_set(&Set {

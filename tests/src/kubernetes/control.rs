@@ -139,7 +139,7 @@ impl Control {
             .into_iter()
             .chain(&self.api)
             .chain(&self.others);
-        all.map(|daemon| super::tail(daemon, 5)).collect()
+        all.map(|daemon| super::tail(daemon, 3)).collect()
     }
 }
 

@@ -37,6 +37,7 @@ enforceNodeAllocatable: []
 failSwapOn: false
 evictionHard: {memory.available: "1Mi", nodefs.available: "1%", imagefs.available: "1%"}
 nodeStatusUpdateFrequency: 2s
+clusterDNS: ["10.96.0.10"]
 staticPodPath: /etc/kubernetes/manifests
 maxPods: 110
 "#;
@@ -252,7 +253,7 @@ impl Worker {
             return format!("\n{} is off", self.name);
         };
         let all = [&running.containerd, &running.kubelet, &running.proxy];
-        all.map(|daemon| super::tail(daemon, 8)).concat()
+        all.map(|daemon| super::tail(daemon, 3)).concat()
     }
 
     fn on(&self) -> &Running {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use lab::kubernetes::Worker;
 use lab::probe::{TcpEcho, exchange, ping};
-use lab::{Daemon, Result, find, wait};
+use lab::{Daemon, Processes, Result, find, wait};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::shared::{self, NODES, PATIENCE, pod_spec};
@@ -39,7 +40,7 @@ pub fn api_server_away() -> Result {
             n3.power_off();
             let reboot = Instant::now();
             n3.boot()?;
-            let daemon = service(n3)?;
+            let mut daemon = service(n3)?;
             let address = wait::until(PATIENCE, "a pod on the rebooted node", || own_address(n3))?;
             wait::until(PATIENCE, "packet to the rebooted node", || {
                 ping(&pods[0].space, address)
@@ -55,7 +56,8 @@ pub fn api_server_away() -> Result {
             ensure!(away.elapsed() < AWAY, "the API server would be back by now");
             std::thread::sleep(AWAY.saturating_sub(away.elapsed()));
             lab.cluster.control.start_api()?;
-            drop(daemon);
+            Processes::signal(&daemon, Signal::SIGTERM)?;
+            daemon.wait();
             Ok(())
         })?;
         lab.cluster

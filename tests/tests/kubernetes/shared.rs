@@ -197,8 +197,8 @@ impl Lab {
         [
             self.cluster.log(),
             ask("get nodes,pods -A -o wide"),
-            ask("-n heddle logs -l app.kubernetes.io/name=heddle --all-containers --prefix --tail=15"),
-            ask("get events -A --field-selector type=Warning"),
+            ask("-n heddle logs -l app.kubernetes.io/name=heddle --all-containers --prefix --tail=10"),
+            ask("get events -A --field-selector type=Warning,reason!=InvalidDiskCapacity"),
         ]
         .concat()
     }

@@ -5,6 +5,8 @@ mod held;
 mod host_device;
 mod macvlan;
 mod ptp;
+mod sbr;
+mod vrf;
 
 use std::process::ExitCode;
 
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
         host_device::cases(),
         macvlan::cases(),
         absent::cases(),
+        sbr::cases(),
+        vrf::cases(),
     ];
     let cases = cases.into_iter().flatten();
     lab::main(cases.map(|case| case.needs(needs)))

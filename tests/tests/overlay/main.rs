@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod check;
 mod doctor;
 mod gossip;
 mod healing;
 mod restarts;
 mod seeing;
+mod trace;
 mod traffic;
 
 use std::process::ExitCode;
@@ -54,6 +56,12 @@ fn main() -> ExitCode {
         case("doctor_names_the_cause_of_each_fault", doctor::faults),
         case("doctor_mends_what_is_safe", doctor::fixes),
         case("doctor_sees_faults_elsewhere", doctor::elsewhere),
+        case("a_trace_shows_every_hop", trace::every_way),
+        case("a_trace_ends_where_the_packet_does", trace::every_fault),
+        case(
+            "a_check_reaches_everyone_and_leaves_nothing",
+            check::everyone_is_reached,
+        ),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(

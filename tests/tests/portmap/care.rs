@@ -96,19 +96,34 @@ pub fn bad_configurations() -> Result {
 }
 
 pub fn check_sees_what_is_missing() -> Result {
-    for damage in [
-        "nft flush map inet heddle_cni hostports4",
-        "nft flush map inet heddle_cni hostport_policies4",
-        "nft flush chain inet heddle_cni hostports_prerouting",
-        "nft flush chain inet heddle_cni hostports_masquerade",
-        "nft flush chain inet heddle_cni hostports_guard",
-        "nft flush chain inet heddle_cni portmap-masquerade-13",
-        "echo 0 > /proc/sys/net/ipv4/conf/cbr0/route_localnet",
-        "nft flush ruleset",
+    let plain = json!({});
+    let special = json!({"masqAll": true});
+    for (damage, changes) in [
+        ("nft flush map inet heddle_cni hostports4", &plain),
+        ("nft flush set inet heddle_cni hostport_returns6", &plain),
+        ("nft flush map inet heddle_cni hostport_policies4", &special),
+        (
+            "nft flush chain inet heddle_cni hostports_prerouting",
+            &plain,
+        ),
+        (
+            "nft flush chain inet heddle_cni hostports_masquerade",
+            &plain,
+        ),
+        ("nft flush chain inet heddle_cni hostports_guard", &plain),
+        (
+            "nft flush chain inet heddle_cni portmap-masquerade-13",
+            &plain,
+        ),
+        (
+            "echo 0 > /proc/sys/net/ipv4/conf/cbr0/route_localnet",
+            &plain,
+        ),
+        ("nft flush ruleset", &plain),
     ] {
         let chain = Chain::new()?;
         let pod = chain.attach("pod")?;
-        let conf = portmap(&[(8080, 80, "tcp", "")], json!({}));
+        let conf = portmap(&[(8080, 80, "tcp", "")], changes.clone());
         chain.add(&conf, &pod)?;
         chain.check(&conf, &pod)?;
         sh(chain.node.space(), damage)?;
@@ -247,6 +262,9 @@ pub fn an_add_does_not_grow_with_the_ports() -> Result {
     chain.add(&conf, &many)?;
     chain.check(&conf, &many)?;
     let lots = cost(1)?;
+    // The kernel looks through all jumps from elements whenever one is added.
+    let jumps = ruleset(chain.node.space())?.matches(": jump").count();
+    ensure!(jumps == 0, "{jumps} of 2000 ports jump to a chain");
     ensure!(
         few.abs_diff(lots) < 10,
         "{few} calls beside 10 ports, {lots} beside 2000"

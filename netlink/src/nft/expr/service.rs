@@ -3,7 +3,7 @@
 
 use netlink_packet_netfilter::nftables::{Expressions, Lookup, Meta, MetaKey, Payload, Register};
 
-use super::{Expr, NETWORK_HEADER, Step, TRANSPORT_HEADER, untyped};
+use super::{Expr, NETWORK_HEADER, Step, TRANSPORT_HEADER, member, untyped};
 
 /// How a map of services is keyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,18 @@ impl Expr {
         Self::family(service.v6)
             .then(Self(service.load()))
             .then(look_up(map, Register::Verdict))
+    }
+
+    /// `meta l4proto . th dport . iifname @SET`.
+    pub fn service_by_link(service: Service, set: &str) -> Self {
+        let link = match (service.by_address, service.v6) {
+            (false, _) => Register::Reg32_02,
+            (true, false) => Register::Reg32_03,
+            (true, true) => Register::Reg32_06,
+        };
+        Self::family(service.v6)
+            .then(Self(service.load()))
+            .then(Self(vec![meta(MetaKey::Iifname, link), member(set, true)]))
     }
 
     /// `dnat ip to meta l4proto . th dport map @MAP`.
@@ -56,16 +68,14 @@ impl Service {
                 Register::Reg32_05,
             ),
         };
-        steps.push(
-            Expressions::Meta(vec![
-                Meta::Key(MetaKey::L4Proto),
-                Meta::DestinationRegister(protocol),
-            ])
-            .into(),
-        );
+        steps.push(meta(MetaKey::L4Proto, protocol));
         steps.push(header(port, TRANSPORT_HEADER, 2, 2));
         steps
     }
+}
+
+fn meta(key: MetaKey, register: Register) -> Step {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register)]).into()
 }
 
 fn header(register: Register, base: u32, offset: u32, length: u32) -> Step {

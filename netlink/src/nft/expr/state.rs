@@ -34,6 +34,14 @@ impl Expr {
         ])
     }
 
+    /// `oifname != NAME`.
+    pub fn output_interface_not(name: &str) -> Self {
+        Self(vec![
+            load_meta(MetaKey::Oifname),
+            compared(Key::interface(name).0, false),
+        ])
+    }
+
     /// `iifname @SET`.
     pub fn input_interface_in_set(set: &str) -> Self {
         Self(vec![load_meta(MetaKey::Iifname), member(set, true)])

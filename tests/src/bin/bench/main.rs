@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod chain;
 mod floor;
 mod leases;
 mod parallel;
@@ -39,6 +40,8 @@ fn bench() -> Result {
     println!("{}", pod::table(&sides)?);
     println!("{}", leases::table(&sides)?);
     println!("{}", parallel::table(&sides)?);
+    println!("{}", chain::table(&sides)?);
+    println!("{}", chain::ports_table(&sides)?);
     println!("{}", start::table(&sides)?);
     println!("{}", peers::table()?);
     println!("{}", throughput::table()?);

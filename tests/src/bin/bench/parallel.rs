@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lab::report::{Table, time};
 use lab::{Result, conf};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::side::Side;
 use crate::times::ratio;
@@ -43,21 +43,20 @@ fn measure(side: Side) -> Result<[Duration; 2]> {
         node.pod(pod)?;
     }
     node.run(|| {
-        Ok([
-            all(side, "ADD", &conf, &pods)?,
-            all(side, "DEL", &conf, &pods)?,
-        ])
+        let all = |verb| at_once(&pods, |pod| side.timed(verb, &conf, pod).map(drop));
+        Ok([all("ADD")?, all("DEL")?])
     })
 }
 
-fn all(side: Side, verb: &str, conf: &Value, pods: &[String]) -> Result<Duration> {
-    let queue = Mutex::new(pods.iter());
+/// Does the work for each, so many at a time, and says how long all of it took. The caller is on the node already.
+pub fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Result + Sync) -> Result<Duration> {
+    let queue = Mutex::new(items.iter());
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
     let start = Instant::now();
     thread::scope(|scope| {
         let work = || -> Result {
-            while let Some(pod) = next() {
-                side.timed(verb, conf, pod)?;
+            while let Some(item) = next() {
+                work(item)?;
             }
             Ok(())
         };

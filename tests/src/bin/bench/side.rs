@@ -42,6 +42,11 @@ impl Side {
     /// One call, timed from before the fork to after the exit. The caller is on the node already, see
     /// [`Node::run`].
     pub fn timed(self, verb: &str, conf: &Value, pod: &str) -> Result<Duration> {
+        Ok(self.call(verb, conf, pod)?.0)
+    }
+
+    /// The same with what it wrote on stdout.
+    pub fn call(self, verb: &str, conf: &Value, pod: &str) -> Result<(Duration, Vec<u8>)> {
         let kind = conf["type"]
             .as_str()
             .context("a configuration has a type")?;
@@ -73,6 +78,6 @@ impl Side {
             self.name(),
             String::from_utf8_lossy(&output.stdout)
         );
-        Ok(took)
+        Ok((took, output.stdout))
     }
 }

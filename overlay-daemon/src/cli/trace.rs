@@ -1,0 +1,65 @@
+//! `heddle trace` for the eye.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use heddle::config::Config;
+use heddle::trace::{self, Trace};
+
+use super::{failed, say, say_json, status_of};
+
+pub(super) async fn run(config: &Config, from: &str, to: &str, json: bool) -> ExitCode {
+    let status = status_of(config).await;
+    let trace = match trace::trace(config, status.as_ref().ok(), from, to) {
+        Ok(trace) => trace,
+        Err(why) => return failed(&why, 1),
+    };
+    if let Err(why) = &status {
+        eprintln!("heddle: {why}; the trace goes by the kernel alone");
+    }
+    match json {
+        true => say_json(&trace),
+        false => say(screen(&trace).trim_end()),
+    };
+    match trace.arrives {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn screen(trace: &Trace) -> String {
+    let mut text = format!("{} -> {}\n", trace.src, trace.dst);
+    for (number, hop) in trace.hops.iter().enumerate() {
+        let mark = if hop.problem.is_some() { "X" } else { " " };
+        let owner = if hop.ours { "" } else { " (not ours)" };
+        let mtu = hop
+            .mtu
+            .map_or_else(String::new, |mtu| format!(", mtu {mtu}"));
+        let what = if hop.what.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", hop.what)
+        };
+        let _ = writeln!(
+            text,
+            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}",
+            number + 1,
+            hop.place,
+            hop.object
+        );
+        if let Some(problem) = &hop.problem {
+            let _ = writeln!(
+                text,
+                "     {:<8} {}\n     {:<8} -> {}",
+                "", problem.reason, "", problem.remedy
+            );
+        }
+    }
+    let end = match (trace.arrives, trace.mtu) {
+        (true, Some(mtu)) => format!("arrives; packets of up to {mtu} bytes"),
+        (true, None) => "arrives".into(),
+        (false, _) => "does not arrive".into(),
+    };
+    let _ = writeln!(text, "{end}");
+    text
+}
