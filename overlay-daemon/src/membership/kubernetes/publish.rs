@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -21,8 +21,8 @@ use crate::names::vtep_mac;
 
 /// Who applies our annotations.
 const MANAGER: &str = "heddle";
-/// How long a write may take to come back by the watch before the Node is looked at again.
-const ECHO: Duration = Duration::from_secs(5);
+/// How long a write may take to come back by the watch before it is made again.
+const ECHO: Duration = Duration::from_secs(60);
 
 /// What the Node says of us.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +60,7 @@ pub(super) async fn run(
     trouble: watch::Sender<Option<Trouble>>,
 ) {
     let mut backoff = DefaultBackoff::default();
+    let mut own = Own::default();
     loop {
         let published = sources.published.borrow_and_update().clone();
         let annotations = annotations(config, &sources.endpoints.borrow_and_update());
@@ -67,11 +68,16 @@ pub(super) async fn run(
         let wrote = match published {
             None => Ok(false),
             Some(published) => {
-                write(&api, &config.node_name, &published, &annotations, condition).await
+                own.write(&api, &config.node_name, &published, &annotations, condition)
+                    .await
             }
         };
         let failed = wrote.as_ref().err().cloned();
-        trouble.send_if_modified(|known| std::mem::replace(known, failed.clone()) != failed);
+        let is_new =
+            trouble.send_if_modified(|known| std::mem::replace(known, failed.clone()) != failed);
+        if let (true, Some(failed)) = (is_new, &failed) {
+            tracing::warn!("{}", failed.text);
+        }
         let pause = match wrote {
             Ok(wrote) => {
                 backoff.reset();
@@ -129,54 +135,98 @@ fn condition(health: &Health) -> Option<(&'static str, &'static str, String)> {
     }
 }
 
-/// Writes what differs, and says whether that was anything.
-async fn write(
-    api: &Api<KubeNode>,
-    name: &str,
-    published: &Published,
-    annotations: &BTreeMap<String, String>,
-    condition: Option<(&'static str, &'static str, String)>,
-) -> Result<bool, Trouble> {
-    let mut wrote = false;
-    let differs = |(key, value): (&String, &String)| published.annotations.get(key) != Some(value);
-    if annotations.iter().any(differs) {
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": name, "annotations": annotations},
-        });
-        let apply = PatchParams::apply(MANAGER).force();
-        api.patch(name, &apply, &Patch::Apply(body))
-            .await
-            .map_err(|error| explain(&error, "patch", "nodes"))?;
-        tracing::info!(?annotations, "published on the Node");
-        wrote = true;
+/// A part of the Node that was written: what it was before, what it is to be, and when.
+#[derive(Debug)]
+struct Written<T>(Option<(T, T, Instant)>);
+
+impl<T> Default for Written<T> {
+    fn default() -> Self {
+        Self(None)
     }
-    if let Some((status, reason, message)) = condition
-        && published.condition != Some((status.to_owned(), message.clone()))
-    {
-        let mut body = json!({
-            "type": CONDITION,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastHeartbeatTime": now(),
+}
+
+impl<T: Clone + PartialEq> Written<T> {
+    /// Whether `wanted` is to be written over what the watch has last shown. It is not while a write of the same may still
+    /// come back.
+    fn is_due(&self, shown: &T, wanted: &T) -> bool {
+        let is_coming = self.0.as_ref().is_some_and(|(before, after, at)| {
+            before == shown && after == wanted && at.elapsed() < ECHO
         });
-        let before = published
-            .condition
-            .as_ref()
-            .map(|(status, _)| status.as_str());
-        if before != Some(status) {
-            body["lastTransitionTime"] = now();
+        shown != wanted && !is_coming
+    }
+
+    fn note(&mut self, shown: &T, wanted: &T) {
+        self.0 = Some((shown.clone(), wanted.clone(), Instant::now()));
+    }
+
+    /// Another write than ours has been shown since: what we wrote is no longer on its way.
+    fn hear(&mut self, shown: &T) {
+        self.0 = self.0.take().filter(|(before, ..)| before == shown);
+    }
+}
+
+/// What we have written.
+#[derive(Debug, Default)]
+struct Own {
+    annotations: Written<BTreeMap<String, String>>,
+    condition: Written<Option<(String, String)>>,
+}
+
+impl Own {
+    /// Writes what differs, and says whether that was anything.
+    async fn write(
+        &mut self,
+        api: &Api<KubeNode>,
+        name: &str,
+        published: &Published,
+        annotations: &BTreeMap<String, String>,
+        condition: Option<(&'static str, &'static str, String)>,
+    ) -> Result<bool, Trouble> {
+        let mut wrote = false;
+        let mut shown = published.annotations.clone();
+        shown.retain(|key, _| annotations.contains_key(key));
+        self.annotations.hear(&shown);
+        if self.annotations.is_due(&shown, annotations) {
+            let body = json!({
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "annotations": annotations},
+            });
+            let apply = PatchParams::apply(MANAGER).force();
+            api.patch(name, &apply, &Patch::Apply(body))
+                .await
+                .map_err(|error| explain(&error, "patch", "nodes"))?;
+            tracing::info!(?annotations, "published on the Node");
+            self.annotations.note(&shown, annotations);
+            wrote = true;
         }
-        let body = json!({"status": {"conditions": [body]}});
-        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body))
-            .await
-            .map_err(|error| explain(&error, "patch", "nodes/status"))?;
-        tracing::info!(status, reason, message, "{CONDITION}");
-        wrote = true;
+        self.condition.hear(&published.condition);
+        let Some((status, reason, message)) = condition else {
+            return Ok(wrote);
+        };
+        let wanted = Some((status.to_owned(), message.clone()));
+        if self.condition.is_due(&published.condition, &wanted) {
+            let mut body = json!({
+                "type": CONDITION,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastHeartbeatTime": now(),
+            });
+            let before = published.condition.as_ref();
+            if before.map(|(status, _)| status.as_str()) != Some(status) {
+                body["lastTransitionTime"] = now();
+            }
+            let body = json!({"status": {"conditions": [body]}});
+            api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body))
+                .await
+                .map_err(|error| explain(&error, "patch", "nodes/status"))?;
+            tracing::info!(status, reason, message, "{CONDITION}");
+            self.condition.note(&published.condition, &wanted);
+            wrote = true;
+        }
+        Ok(wrote)
     }
-    Ok(wrote)
 }
 
 /// As Kubernetes writes times: UTC, to the second.
