@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod install;
 mod screen;
 mod trace;
 
@@ -33,6 +34,7 @@ pub struct Cli {
 
 /// Where the configuration is, and what goes over it.
 #[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Options of the daemon's configuration")]
 struct Settings {
     /// The configuration file
     #[arg(
@@ -108,6 +110,8 @@ enum Command {
     },
     /// Remove all that the daemon made on this node
     Cleanup,
+    /// Put the CNI plugins where this machine's runtimes look for them, or take them away again
+    Install(install::Install),
     /// Print the completions for a shell, for example into /etc/bash_completion.d/heddle
     Completion {
         /// Which shell
@@ -134,7 +138,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let config = match self.command {
             // Before there is anything to configure.
-            Command::Completion { .. } | Command::Man { .. } => Ok(Config::default()),
+            Command::Install(_) | Command::Completion { .. } | Command::Man { .. } => {
+                Ok(Config::default())
+            }
             _ => Config::load(&self.settings.config, &self.settings),
         };
         let config = match config {
@@ -194,6 +200,7 @@ impl Command {
                 Ok(removed) => say(&format!("removed: {}", removed.join(", "))),
                 Err(why) => failed(&why, 1),
             },
+            Self::Install(asked) => asked.run(),
             Self::Completion { shell } => completion(shell),
             Self::Man { directory } => manual(&directory),
             Self::Config(ConfigCommand::Check) => match toml::to_string(&config) {

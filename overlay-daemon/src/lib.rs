@@ -16,6 +16,7 @@ pub mod firewall;
 pub mod gossip;
 pub mod health;
 pub mod http;
+pub mod install;
 pub mod local;
 pub mod membership;
 pub mod metrics;

@@ -1,12 +1,10 @@
-//! Installations that fail, are killed, or meet another one.
-use std::env;
+//! Installations that fail, or are ended, at every point where they can.
 use std::fs;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use lab::{Node, Output, Result};
 
 use crate::machine::*;
-use crate::newer;
 
 pub fn full_disk() -> Result {
     for (options, words) in [
@@ -21,7 +19,10 @@ pub fn full_disk() -> Result {
     }
     // There is room for one: an upgrade that fails leaves the version that was there.
     let node = node()?;
-    tmpfs(&node, BIN, "size=2500k")?;
+    let size = node
+        .run(|| fs::metadata(format!("{ARCHIVE}/dist/heddle-cni")))?
+        .len();
+    tmpfs(&node, BIN, &format!("size={}k", size * 5 / 4 / 1024))?;
     done(&node, "")?;
     newer(&node)?;
     let before = files(&node, false)?;
@@ -45,88 +46,68 @@ pub fn full_disk() -> Result {
     Ok(())
 }
 
-/// Two programs of others, one of which is replaced: everything that the script does to files.
-fn with_others() -> Result<(Node, Vec<String>)> {
+/// Two programs of others, one of which is replaced: everything that the installer does to files.
+pub fn with_others() -> Result<(Node, Vec<String>)> {
     let node = node()?;
     write(&node, &format!("{BIN}/bridge"), "another")?;
     let before = files(&node, false)?;
     Ok((node, before))
 }
 
-pub fn each_rename_failing() -> Result {
+/// Installs again and again, with something happening to the first rename, to the second, …, until one installation has
+/// no more of them.
+fn at_each_rename(
+    what: &str,
+    mut check: impl FnMut(&Node, &[String], &Output, usize) -> Result,
+) -> Result {
     for turn in 1.. {
         let (node, before) = with_others()?;
-        let calls = "renameat2,renameat,rename";
-        let output = nth_mv(
-            &node,
-            turn,
-            &format!("exec strace -qq -o /run/trace -e inject={calls}:error=EIO /bin/mv \"$@\""),
-        )?;
+        let inject = format!("inject=rename,renameat,renameat2:{what}:when={turn}");
+        let output = traced(&node, &inject, "--with-conf --replace")?;
         if output.status.success() {
             ensure!(turn > 8, "only {turn} renames");
             return Ok(());
         }
-        ensure!(output.status.code() == Some(1), "{turn}: {output:?}");
-        same(&node, &before).with_context(|| format!("with rename {turn} failing: {output:?}"))?;
-        done(&node, "--with-conf --replace")?;
+        check(&node, &before, &output, turn)
+            .with_context(|| format!("rename {turn}: {output:?}, {:#?}", files(&node, false)))?;
     }
     Ok(())
 }
 
-/// Installs with a `mv` that does `deed` in its n-th run and what it should in all others.
-fn nth_mv(node: &Node, turn: u32, deed: &str) -> Result<Output> {
-    let script = format!(
-        "#!/bin/sh\necho >>/run/count\n[ $(wc -l </run/count) = {turn} ] || exec /bin/mv \"$@\"\n{deed}\n"
-    );
-    write(node, "/run/fake/mv", &script)?;
-    let path = format!("/run/fake:{}", env::var("PATH")?);
-    let start = format!("echo $$ >/run/installer; exec {ARCHIVE}/install.sh --with-conf --replace");
-    node.command("sh")
-        .args(["-c", &start])
-        .env("PATH", path)
-        .output()
+pub fn each_rename_failing() -> Result {
+    at_each_rename("error=EIO", |node, before, output, _| {
+        ensure!(output.status.code() == Some(1), "another code");
+        same(node, before)?;
+        done(node, "--with-conf --replace").map(drop)
+    })
+}
+
+/// A pod that is deleted in its init container.
+pub fn terminated_at_each_rename() -> Result {
+    at_each_rename("signal=TERM", |node, before, output, _| {
+        ensure!(output.status.code() == Some(1), "another code");
+        ensure!(
+            output.stderr == "heddle: ended by SIGTERM; what was begun is taken back\n",
+            "other words"
+        );
+        same(node, before)
+    })
 }
 
 pub fn killed_at_each_rename() -> Result {
-    for turn in 1.. {
-        let (node, before) = with_others()?;
-        let output = nth_mv(&node, turn, "kill -9 $(cat /run/installer)")?;
-        if output.status.success() {
-            ensure!(turn > 8, "only {turn} renames");
-            return Ok(());
+    at_each_rename("signal=KILL", |node, before, _, turn| {
+        let there = node.run(|| fs::exists(format!("{BIN}/heddle-cni")))?;
+        ensure!(!there || is_whole(node)?, "a half executable");
+        ensure!(
+            links_to_us(node, "bridge") || read(node, "/opt/cni/bin/bridge")? == "another",
+            "bridge is lost"
+        );
+        if turn % 2 == 0 {
+            done(node, "--with-conf --replace")?;
+            ensure!(is_whole(node)? && links_to_us(node, "bridge"));
+            ensure!(leftovers(node)?.is_empty(), "{:#?}", leftovers(node)?);
         }
-        let half = || -> Result {
-            let there = node.run(|| fs::exists(format!("{BIN}/heddle-cni")))?;
-            ensure!(!there || is_whole(&node)?, "a half executable");
-            ensure!(
-                links_to_us(&node, "bridge") || read(&node, "/opt/cni/bin/bridge")? == "another",
-                "bridge is lost"
-            );
-            if turn % 2 == 0 {
-                done(&node, "--with-conf --replace")?;
-                ensure!(is_whole(&node)? && links_to_us(&node, "bridge"));
-            }
-            done(&node, "--uninstall")?;
-            same(&node, &before)
-        };
-        half().with_context(|| format!("killed at rename {turn}: {:#?}", files(&node, false)))?;
-    }
-    Ok(())
-}
-
-pub fn two_at_a_time() -> Result {
-    let (node, before) = with_others()?;
-    let runs: Vec<_> = (0..4)
-        .map(|_| {
-            let there = node.clone();
-            node.spawn(move || done(&there, "--with-conf --replace"))
-        })
-        .collect();
-    for run in runs {
-        run.join()
-            .map_err(|_| anyhow!("an installation panicked"))??;
-    }
-    ensure!(is_whole(&node)? && links_to_us(&node, "bridge"));
-    done(&node, "--uninstall")?;
-    same(&node, &before)
+        done(node, "--uninstall")?;
+        same(node, before)
+    })
 }

@@ -14,26 +14,26 @@ pub fn detects() -> Result {
     let cases = [
         (
             containerd,
-            "[x.cni]\n  # bin_dir = \"/opt/no\"\n  bin_dir = \"/opt/there\"\n  conf_dir = \"/opt/conf\"\n",
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  # bin_dir = \"/opt/no\"\n  bin_dir = \"/opt/there\"\n  conf_dir = \"/opt/conf\"\n",
             bin,
             conf,
         ),
         (
             containerd,
-            "bin_dir = ''\nbin_dirs = ['/opt/there', '/opt/second']\nconf_dir = '/opt/conf'",
+            "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = ''\nbin_dirs = ['/opt/there', '/opt/second']\nconf_dir = '/opt/conf'",
             bin,
             conf,
         ),
         (containerd, "version = 2\n", BIN, "/etc/cni/net.d"),
         (
             "/etc/crio/crio.conf.d/10.conf",
-            "network_dir = \"/opt/conf/\"\nplugin_dirs = [\n\t\"/opt/there\",\n\t\"/b\",\n]\n",
+            "[crio.network]\nnetwork_dir = \"/opt/conf/\"\nplugin_dirs = [\n\t\"/opt/there\",\n\t\"/b\",\n]\n",
             bin,
             conf,
         ),
         (
             "/etc/crio/crio.conf",
-            "plugin_dirs = [\n]\nnetwork_dir = \"/opt/conf\"\n",
+            "[crio.network]\nplugin_dirs = [\n]\nnetwork_dir = \"/opt/conf\"\n",
             BIN,
             conf,
         ),
@@ -45,7 +45,7 @@ pub fn detects() -> Result {
         ),
         (
             "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-            "bin_dir = \"/opt/there\"\n",
+            "[plugins.cri.cni]\nbin_dir = \"/opt/there\"\n",
             bin,
             &format!("{k3s}/agent/etc/cni/net.d"),
         ),
@@ -79,12 +79,12 @@ fn two_runtimes() -> Result {
     write(
         &node,
         "/etc/containerd/config.toml",
-        "bin_dir = \"/opt/one\"\n",
+        "[plugins.cri.cni]\nbin_dir = \"/opt/one\"\n",
     )?;
     write(
         &node,
         "/etc/crio/crio.conf",
-        "plugin_dirs = [\"/opt/two\"]\n",
+        "[crio.network]\nplugin_dirs = [\"/opt/two\"]\n",
     )?;
     let before = files(&node, false)?;
     done(&node, "--with-conf")?;
@@ -103,8 +103,7 @@ pub fn podman_alone() -> Result {
     }
     write(&node, "/run/fake/podman", "#!/bin/sh\n")?;
     let path = format!("/run/fake:{}", env::var("PATH")?);
-    let mut install = node.command(format!("{ARCHIVE}/install.sh"));
-    let said = install.env("PATH", path).ok()?;
+    let said = installer(&node, "").env("PATH", path).ok()?;
     ensure!(
         said.contains("/cni/heddle-cni\n") && !said.contains(BIN),
         "{said}"

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use lab::{Node, Output, Result, find};
+use lab::{Command, Node, Output, Result, find};
 
 /// Where plugins belong as long as no runtime says otherwise.
 pub const BIN: &str = "/opt/cni/bin";
@@ -14,7 +14,7 @@ pub const CONF: &str = "/etc/cni/net.d/10-heddle.conflist";
 pub const ARCHIVE: &str = "/opt/archive";
 
 /// A machine on which no runtime has told where plugins belong, with the archive unpacked. The directories of the host
-/// that the script knows of are hidden.
+/// that the installer knows of are hidden.
 pub fn node() -> Result<Node> {
     let node = Node::new("install")?;
     for dir in [
@@ -27,12 +27,10 @@ pub fn node() -> Result<Node> {
             tmpfs(&node, dir, "mode=755")?;
         }
     }
-    let conf = "conf/10-heddle.conflist";
-    let top = find::workspace();
     let shipped = [
-        ("install.sh", fs::read(top.join("install.sh"))?),
-        (conf, fs::read(top.join(conf))?),
-        ("dist/heddle-cni", fs::read(find::heddle_cni()?)?),
+        ("install.sh", find::workspace().join("install.sh")),
+        ("dist/heddle", find::heddle()?),
+        ("dist/heddle-cni", find::heddle_cni()?),
     ];
     tmpfs(&node, "/opt", "mode=755")?;
     node.run(|| -> Result {
@@ -42,8 +40,8 @@ pub fn node() -> Result<Node> {
         fs::create_dir_all(BIN)?;
         Ok(())
     })?;
-    for (name, bytes) in shipped {
-        write(&node, &format!("{ARCHIVE}/{name}"), bytes)?;
+    for (name, file) in shipped {
+        write(&node, &format!("{ARCHIVE}/{name}"), fs::read(file)?)?;
     }
     Ok(node)
 }
@@ -56,9 +54,23 @@ pub fn tmpfs(node: &Node, dir: &str, options: &str) -> Result {
         .map(drop)
 }
 
-pub fn run(node: &Node, options: &str) -> Result<Output> {
+/// `install.sh` with these options.
+pub fn installer(node: &Node, options: &str) -> Command {
     let mut command = node.command(format!("{ARCHIVE}/install.sh"));
-    command.args(options.split_whitespace()).output()
+    command.args(options.split_whitespace());
+    command
+}
+
+pub fn run(node: &Node, options: &str) -> Result<Output> {
+    installer(node, options).output()
+}
+
+/// The program itself, with something happening to its system calls.
+pub fn traced(node: &Node, inject: &str, options: &str) -> Result<Output> {
+    let mut strace = node.command("strace");
+    strace.args(["-f", "-qq", "-o", "/run/trace", "-e", inject]);
+    strace.args([&format!("{ARCHIVE}/dist/heddle"), "install"]);
+    strace.args(options.split_whitespace()).output()
 }
 
 pub fn done(node: &Node, options: &str) -> Result<String> {
@@ -79,7 +91,7 @@ pub fn refused(node: &Node, options: &str, code: i32, words: &str) -> Result {
     );
     ensure!(output.stderr.contains(words), "no {words:?} in {output:?}");
     ensure!(
-        output.stderr.starts_with("install.sh: ") && output.stderr.lines().count() == 1,
+        output.stderr.starts_with("heddle: ") && output.stderr.lines().count() == 1,
         "{output:?}"
     );
     Ok(())
@@ -115,6 +127,23 @@ fn walk(dir: &Path, times: bool, lines: &mut Vec<String>) -> Result {
         lines.push(line);
     }
     Ok(())
+}
+
+/// Temporary files beside the plugins.
+pub fn leftovers(node: &Node) -> Result<Vec<String>> {
+    let all = files(node, false)?;
+    Ok(all
+        .into_iter()
+        .filter(|line| line.contains(".heddle-"))
+        .collect())
+}
+
+/// Makes another version of what the archive has: bytes after the end of an executable mean nothing to it.
+pub fn newer(node: &Node) -> Result {
+    let file = format!("{ARCHIVE}/dist/heddle-cni");
+    let mut bytes = node.run(|| fs::read(&file))?;
+    bytes.push(0);
+    write(node, &file, bytes)
 }
 
 pub fn same(node: &Node, before: &[String]) -> Result {

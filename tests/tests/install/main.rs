@@ -1,22 +1,24 @@
-//! `install.sh` on a machine: what it puts there, what it leaves alone, and that nothing of it stays.
+//! `heddle install` on a machine, by way of `install.sh`: what it puts there, what it leaves alone, and that nothing of it stays.
 mod broken;
+mod busy;
+mod container;
 mod detect;
 mod machine;
 mod others;
+mod upgrade;
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use lab::{Case, Need, Node, Plugins, Result, conf, find};
+use lab::{Case, Need, Plugins, Result, conf, find};
 use serde_json::json;
 
 use machine::*;
 
 fn main() -> ExitCode {
-    let case = |name, body| Case::new(name, body).needs([Need::HeddleCni, Need::Program("ip")]);
+    let case = |name, body| Case::new(name, body).needs([Need::Heddle, Need::HeddleCni]);
     lab::main([
         case("installs_once_and_then_changes_nothing", installs_once),
         case("installed_plugins_attach_a_pod", attaches_a_pod),
@@ -37,16 +39,28 @@ fn main() -> ExitCode {
             "what_was_changed_is_not_overwritten",
             others::leaves_changes_alone,
         ),
-        case("a_new_version_takes_the_old_ones_place", upgrades),
+        case("a_new_version_takes_the_old_ones_place", upgrade::upgrades),
+        case("a_running_plugin_is_not_disturbed", busy::running_plugin),
         case("every_runtime_says_where", detect::detects),
         case("podman_alone_says_where", detect::podman_alone).needs([Need::Reference("bridge")]),
         case("any_shell_will_do", any_shell).needs([Need::Program("busybox")]),
+        case("an_archive_that_is_not_built", not_built),
         case("a_failed_installation_leaves_nothing", broken::full_disk),
         case("each_rename_failing", broken::each_rename_failing).needs([Need::Program("strace")]),
-        case("killed_at_each_rename", broken::killed_at_each_rename),
-        case("two_at_a_time_do_not_meet", broken::two_at_a_time),
+        case("killed_at_each_rename", broken::killed_at_each_rename)
+            .needs([Need::Program("strace")]),
+        case(
+            "terminated_at_each_rename",
+            broken::terminated_at_each_rename,
+        )
+        .needs([Need::Program("strace")]),
+        case("two_at_a_time_do_not_meet", busy::two_at_a_time).needs([Need::Program("strace")]),
+        case("two_containers_install_at_once", container::two_at_once)
+            .needs([Need::Program("unshare")]),
+        case("what_is_in_place_may_be_read_only", busy::read_only),
         case("anyone_may_install_for_himself", without_root),
-        case("a_missing_kernel_feature_has_a_remedy", kernel_features),
+        case("a_missing_kernel_feature_has_a_remedy", kernel_features)
+            .needs([Need::Program("strace")]),
         case("wrong_usage", wrong_usage),
     ])
 }
@@ -151,31 +165,7 @@ fn dry_run() -> Result {
     Ok(())
 }
 
-fn upgrades() -> Result {
-    let node = node()?;
-    let empty = files(&node, false)?;
-    done(&node, "--with-conf")?;
-    newer(&node)?;
-    write(&node, &format!("{ARCHIVE}/conf/10-heddle.conflist"), "{}")?;
-    let said = done(&node, "--with-conf")?;
-    ensure!(
-        said.contains("installed /opt/cni/bin/heddle-cni\n") && !said.contains("linked"),
-        "{said}"
-    );
-    ensure!(is_whole(&node)? && read(&node, CONF)? == "{}");
-    done(&node, "--uninstall")?;
-    same(&node, &empty)
-}
-
-/// Makes another version of what the archive has: bytes after the end of an executable mean nothing to it.
-fn newer(node: &Node) -> Result {
-    let file = format!("{ARCHIVE}/dist/heddle-cni");
-    let mut bytes = node.run(|| fs::read(&file))?;
-    bytes.push(0);
-    write(node, &file, bytes)
-}
-
-/// Also with nothing but busybox' own commands.
+/// The script is nothing but a way to the program.
 fn any_shell() -> Result {
     for shell in ["dash", "bash", "busybox sh"] {
         let node = node()?;
@@ -193,6 +183,18 @@ fn any_shell() -> Result {
         }
         same(&node, &empty)?;
     }
+    Ok(())
+}
+
+fn not_built() -> Result {
+    let node = node()?;
+    node.run(|| fs::remove_dir_all(format!("{ARCHIVE}/dist")))?;
+    let output = run(&node, "--with-conf")?;
+    let words = "install.sh: /opt/archive/dist/heddle is not there: run `make build` first\n";
+    ensure!(
+        output.status.code() == Some(1) && output.stderr == words,
+        "{output:?}"
+    );
     Ok(())
 }
 
@@ -234,30 +236,34 @@ fn without_root() -> Result {
     Ok(())
 }
 
+/// The second attempt, which is for a bridge, fails as it does where the kernel has none.
 fn kernel_features() -> Result {
     let node = node()?;
-    ensure!(!done(&node, "")?.contains("the kernel has no bridge"));
-    let fake = "#!/bin/sh\ncase \"$*\" in *bridge*) exit 2 ;; esac\n";
-    write(&node, "/run/fake/ip", fake)?;
-    let path = format!("/run/fake:{}", env::var("PATH")?);
-    let said = node
-        .command(format!("{ARCHIVE}/install.sh"))
-        .env("PATH", path)
-        .ok()?;
+    ensure!(!done(&node, "")?.contains("the kernel has no"));
+    let without_bridge = "inject=sendto,sendmsg:error=EOPNOTSUPP:when=2";
+    let said = traced(&node, without_bridge, "")?.stdout;
     ensure!(
         said.contains("the kernel has no bridge: run `modprobe -a bridge`"),
         "{said}"
     );
-    ensure!(!said.contains("no veth"), "{said}");
+    ensure!(said.matches("the kernel has no").count() == 1, "{said}");
     Ok(())
 }
 
 fn wrong_usage() -> Result {
     let node = node()?;
     let before = files(&node, true)?;
-    refused(&node, "--nonsense", 2, "unknown option --nonsense")?;
-    refused(&node, "somewhere", 2, "unknown option somewhere")?;
-    refused(&node, "--bin-dir", 2, "--bin-dir needs a path")?;
+    for (options, words) in [
+        ("--nonsense", "unexpected argument '--nonsense'"),
+        ("somewhere", "unexpected argument 'somewhere'"),
+        ("--bin-dir", "a value is required for '--bin-dir <DIR>'"),
+    ] {
+        let output = run(&node, options)?;
+        ensure!(
+            output.status.code() == Some(2) && output.stderr.contains(words),
+            "{output:?}"
+        );
+    }
     refused(
         &node,
         "--from /nowhere",
@@ -268,7 +274,13 @@ fn wrong_usage() -> Result {
         &node,
         "--from /etc/passwd",
         1,
-        "/etc/passwd does not run here",
+        "/etc/passwd does not run here (Permission denied",
+    )?;
+    refused(
+        &node,
+        "--from /usr/bin/true",
+        1,
+        "/true does not run here (--list: exit status: 0, no plugins): is it heddle-cni",
     )?;
     ensure!(done(&node, "--help")?.contains("--uninstall"));
     ensure!(files(&node, true)? == before);

@@ -27,7 +27,7 @@ pub fn leaves_others_alone() -> Result {
     done(&node, "--uninstall")?;
     same(&node, &before)?;
 
-    // What is as it should be, but was not made by the script, is not taken away by it either.
+    // What is as it should be, but was not made by an installation, is not taken away by it either.
     let shipped = fs::read_to_string(find::workspace().join("conf/10-heddle.conflist"))?;
     write(&node, CONF, &shipped)?;
     let before = files(&node, false)?;
@@ -47,7 +47,7 @@ pub fn replaces_and_puts_back() -> Result {
         &node,
         "--with-conf",
         1,
-        "/opt/cni/bin/heddle-cni is not from this script",
+        "/opt/cni/bin/heddle-cni is not from an installation",
     )?;
     same(&node, &before)?;
     for _ in 0..2 {
