@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod gc;
 mod install;
 mod screen;
 mod trace;
@@ -103,6 +104,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove what pods that have gone have left on this node
+    Gc {
+        /// Only say what is left over
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write an archive with everything that a maintainer asks for, without secrets
+    Report {
+        /// The directory that it is written into
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+    },
     /// Take back what was granted to a node that is gone for good
     Forget {
         /// The node's name
@@ -194,6 +210,14 @@ impl Command {
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
             Self::Check { to, json } => check::run(&config, &to, json).await,
+            Self::Gc { dry_run, json } => gc::run(&config, dry_run, json),
+            Self::Report { directory } => {
+                let status = status_of(&config).await;
+                match heddle::report::report(&config, status, &directory) {
+                    Ok(path) => say(&path.display().to_string()),
+                    Err(why) => failed(&why, 1),
+                }
+            }
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),

@@ -1,8 +1,6 @@
 //! What the daemon answers on its socket and, where configured, on a TCP port: `/status`, `/healthz`, `/readyz`,
 //! `/metrics`, and `POST /forget/NODE` on the socket only.
 
-use std::path::Path;
-
 use axum::extract::{self, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -13,8 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::Calls;
 use crate::config::Config;
-use crate::conflist::NETWORK;
-use crate::doctor::LEASES;
+use crate::gc;
 use crate::membership::{Command, Membership};
 use crate::metrics;
 use crate::probe::Probes;
@@ -108,9 +105,7 @@ async fn metrics(State(shared): State<Shared>) -> String {
         report: &shared.report.borrow(),
         probes: &shared.probes.borrow(),
         calls: &shared.calls,
-        leases: ipam::leases(&Path::new(LEASES).join(NETWORK))
-            .unwrap_or_default()
-            .len(),
+        leases: gc::leases().unwrap_or_default().len(),
     })
 }
 

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod diff;
 pub mod doctor;
 pub mod firewall;
+pub mod gc;
 pub mod gossip;
 pub mod health;
 pub mod http;
@@ -26,6 +27,8 @@ pub mod observe;
 pub mod plan;
 pub mod probe;
 pub mod reconciler;
+pub mod report;
+mod runtime;
 #[cfg(test)]
 mod schemas;
 pub mod status;
