@@ -5,6 +5,10 @@ mod conf;
 mod forward;
 mod isolation;
 mod reference;
+mod sources;
+mod zone;
+
+use std::net::IpAddr;
 
 use cni::{AddResult, Call, Code, Error, Plugin, Result};
 use ipnetwork::IpNetwork;
@@ -36,6 +40,7 @@ impl Plugin for Firewall {
         let mut failures = Failures::default();
         failures.note(forward::remove(call));
         failures.note(isolation::remove(call));
+        failures.note(zone::remove(call));
         failures.note(reference::remove(call));
         failures.into_result()
     }
@@ -45,6 +50,7 @@ impl Plugin for Firewall {
         let conf = FirewallConf::of(call)?;
         let addresses = addresses(call, previous);
         forward::check(call, &addresses)?;
+        zone::check(&conf, &ips(&addresses))?;
         match conf.policy {
             Some(policy) => isolation::check(call, policy, previous, &addresses),
             None => Ok(()),
@@ -58,11 +64,12 @@ impl Plugin for Firewall {
         let mut failures = Failures::default();
         failures.note(forward::collect(call));
         failures.note(isolation::collect(call));
+        failures.note(zone::collect(call));
         failures.into_result()
     }
 
     fn status(&self, call: &Call) -> Result<()> {
-        FirewallConf::of(call)?;
+        zone::status(&FirewallConf::of(call)?)?;
         masquerade::status()
     }
 }
@@ -80,7 +87,13 @@ fn add<'a>(
         isolation::add(call, policy, &bridge, &addresses)?;
     }
     undo.push("the FORWARD rules", || forward::remove(call));
-    forward::add(call, &addresses)
+    forward::add(call, &addresses)?;
+    undo.push("the sources of firewalld's zone", || zone::remove(call));
+    zone::add(call, conf, &ips(&addresses))
+}
+
+fn ips(addresses: &[IpNetwork]) -> Vec<IpAddr> {
+    addresses.iter().map(IpNetwork::ip).collect()
 }
 
 /// The pod's own addresses.
