@@ -21,8 +21,8 @@ const ATTEMPTS: usize = 20;
 ///
 /// # Errors
 /// What the kernel said.
-pub fn put(owner: &str, addresses: &[IpAddr]) -> Result<()> {
-    retry(|nft| {
+pub fn put(nft: &mut Handle, owner: &str, addresses: &[IpAddr]) -> Result<()> {
+    retry(nft, |nft| {
         let mut transaction = Transaction::new(TABLE);
         transaction.add_table();
         for (name, key) in [(IPV4, Type::Ipv4Address), (IPV6, Type::Ipv6Address)] {
@@ -52,9 +52,8 @@ pub fn put(owner: &str, addresses: &[IpAddr]) -> Result<()> {
 ///
 /// # Errors
 /// When the kernel cannot be asked.
-pub fn of(is_ours: impl Fn(&str) -> bool) -> Result<Vec<IpAddr>> {
-    let mut nft = Handle::new().map_err(kernel)?;
-    let (ours, _) = elements(&mut nft, is_ours).map_err(kernel)?;
+pub fn of(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<IpAddr>> {
+    let (ours, _) = elements(nft, is_ours).map_err(kernel)?;
     Ok(ours
         .iter()
         .filter_map(|(_, element)| element.key.address())
@@ -65,8 +64,8 @@ pub fn of(is_ours: impl Fn(&str) -> bool) -> Result<Vec<IpAddr>> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn forget(is_ours: impl Fn(&str) -> bool) -> Result<()> {
-    retry(|nft| {
+pub fn forget(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    retry(nft, |nft| {
         let mut transaction = Transaction::new(TABLE);
         transaction.if_generation(nft.generation()?);
         let (ours, others) = elements(nft, &is_ours)?;
@@ -108,11 +107,13 @@ fn bare(key: Key) -> Element {
 }
 
 /// Carries out a transaction, made anew where somebody else was there first.
-fn retry(mut make: impl FnMut(&mut Handle) -> netlink::Result<Transaction>) -> Result<()> {
-    let mut nft = Handle::new().map_err(kernel)?;
+fn retry(
+    nft: &mut Handle,
+    mut make: impl FnMut(&mut Handle) -> netlink::Result<Transaction>,
+) -> Result<()> {
     let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
-        let transaction = make(&mut nft).map_err(kernel)?;
+        let transaction = make(nft).map_err(kernel)?;
         outcome = nft.commit(&transaction);
         match &outcome {
             Err(error) if error.is_busy() || error.is_not_found() || error.is_exists() => {}

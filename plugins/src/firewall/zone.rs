@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use cni::{Call, Code, Error, Result, identity};
 
+use netlink::nft::Handle;
+
 use super::conf::{Backend, FirewallConf};
 use super::sources;
 use crate::dbus::{Answer, Bus, Method};
@@ -19,11 +21,15 @@ struct Firewalld(Bus);
 ///
 /// # Errors
 /// Code 11 when it has to run and does not; code 7 when it has no such zone.
-pub fn add(call: &Call, conf: &FirewallConf, addresses: &[IpAddr]) -> Result<()> {
+pub fn add(nft: &mut Handle, call: &Call, conf: &FirewallConf, addresses: &[IpAddr]) -> Result<()> {
     let Some(mut firewalld) = Firewalld::wanted(conf)? else {
         return Ok(());
     };
-    sources::put(&rules::owner(&call.conf.name, &call.attachment), addresses)?;
+    sources::put(
+        nft,
+        &rules::owner(&call.conf.name, &call.attachment),
+        addresses,
+    )?;
     for address in addresses {
         match firewalld.call("addSource", &[&conf.zone, &source(*address)])? {
             // Left by a pod that had the address before.
@@ -56,29 +62,29 @@ pub fn add(call: &Call, conf: &FirewallConf, addresses: &[IpAddr]) -> Result<()>
 ///
 /// # Errors
 /// When firewalld runs and does not answer.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let owner = rules::owner(&call.conf.name, &call.attachment);
-    remove_owned(|mark| mark == owner)
+    remove_owned(nft, |mark| mark == owner)
 }
 
 /// Takes the addresses of the network's attachments that are not valid out of their zone.
 ///
 /// # Errors
 /// When firewalld runs and does not answer.
-pub fn collect(call: &Call) -> Result<()> {
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
     let network = &call.conf.name;
     let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
     let keep: Vec<_> = valid
         .iter()
         .map(|attachment| rules::owner(network, attachment))
         .collect();
-    remove_owned(|mark| {
+    remove_owned(nft, |mark| {
         identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
     })
 }
 
-fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
-    let addresses = sources::of(&is_ours)?;
+fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    let addresses = sources::of(nft, &is_ours)?;
     if addresses.is_empty() {
         return Ok(());
     }
@@ -95,7 +101,7 @@ fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
             }
         }
     }
-    sources::forget(is_ours)
+    sources::forget(nft, is_ours)
 }
 
 /// Whether the pod's addresses are in the zone, if firewalld runs.
