@@ -1,15 +1,14 @@
-//! What the kernel says of a link, taken apart as far as it is used: the packet crate would read every attribute of
-//! every kind of link, which is an eighth of the program.
+//! What the kernel says of a link.
 
-use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator, Parseable};
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoIpVlan, InfoMacVlan, InfoVlan, InfoVrf, InfoVxlan,
 };
 
 use super::{BridgeInfo, IpvlanMode, Link, MacvlanMode, PortInfo, VxlanInfo, tagged, vrf};
-use crate::error::{Error, Result};
-use crate::mac::Mac;
+use crate::attributes::{all, each, mac, number, split, text};
+use crate::error::Result;
 
+pub(super) const ABOUT: &str = "a link";
 /// Length of `struct ifinfomsg`.
 const HEADER: usize = 16;
 pub(super) const IFF_UP: u32 = 1;
@@ -44,23 +43,17 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Result<Self> {
-        let word = |at: usize| {
-            let bytes = payload.get(at..at + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-        };
-        let message = || {
-            Some(Self {
-                index: word(4)?,
-                flags: word(8)?,
-                attributes: payload.get(HEADER..)?,
-            })
-        };
-        message().ok_or_else(|| Error::decode("a link")("a message that is cut short".into()))
+        let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
+        Ok(Self {
+            index: number(&header[4..8]),
+            flags: number(&header[8..12]),
+            attributes,
+        })
     }
 
     /// Hands over type and value of each attribute.
     pub(super) fn each(&self, mut take: impl FnMut(u16, &[u8]) -> Result<()>) -> Result<()> {
-        each(self.attributes, &mut take)
+        each(ABOUT, self.attributes, &mut take)
     }
 }
 
@@ -82,7 +75,7 @@ pub(super) fn link(payload: &[u8]) -> Result<Link> {
             IFLA_LINK => link.peer_index = Some(number(value)),
             IFLA_LINK_NETNSID => link.peer_netns_id = Some(number(value).cast_signed()),
             super::IFLA_IFALIAS => link.alias = Some(text(value)),
-            IFLA_PROP_LIST => each(value, &mut |kind, value| {
+            IFLA_PROP_LIST => each(ABOUT, value, &mut |kind, value| {
                 if kind == super::IFLA_ALT_IFNAME {
                     link.alternative_names.push(text(value));
                 }
@@ -98,59 +91,31 @@ pub(super) fn link(payload: &[u8]) -> Result<Link> {
 
 fn info(link: &mut Link, nested: &[u8]) -> Result<()> {
     let mut port = String::new();
-    each(nested, &mut |kind, value| {
+    each(ABOUT, nested, &mut |kind, value| {
         match kind {
             IFLA_INFO_KIND => link.kind = Some(text(value)),
             // The kernel says the kind before what is special about it.
             IFLA_INFO_DATA => match link.kind.as_deref() {
-                Some("bridge") => link.bridge = Some(BridgeInfo::read(&all::<InfoBridge>(value)?)),
-                Some("vxlan") => link.vxlan = Some(VxlanInfo::read(&all::<InfoVxlan>(value)?)),
-                Some("macvlan") => link.macvlan = MacvlanMode::read(&all::<InfoMacVlan>(value)?),
-                Some("ipvlan") => link.ipvlan = IpvlanMode::read(&all::<InfoIpVlan>(value)?),
-                Some("vlan") => link.vlan = tagged::read(&all::<InfoVlan>(value)?),
-                Some("vrf") => link.vrf = vrf::read(&all::<InfoVrf>(value)?),
+                Some("bridge") => {
+                    link.bridge = Some(BridgeInfo::read(&all::<InfoBridge>(ABOUT, value)?))
+                }
+                Some("vxlan") => {
+                    link.vxlan = Some(VxlanInfo::read(&all::<InfoVxlan>(ABOUT, value)?))
+                }
+                Some("macvlan") => {
+                    link.macvlan = MacvlanMode::read(&all::<InfoMacVlan>(ABOUT, value)?)
+                }
+                Some("ipvlan") => link.ipvlan = IpvlanMode::read(&all::<InfoIpVlan>(ABOUT, value)?),
+                Some("vlan") => link.vlan = tagged::read(&all::<InfoVlan>(ABOUT, value)?),
+                Some("vrf") => link.vrf = vrf::read(&all::<InfoVrf>(ABOUT, value)?),
                 _ => {}
             },
             IFLA_INFO_SLAVE_KIND => port = text(value),
             IFLA_INFO_SLAVE_DATA if port == "bridge" => {
-                link.port = Some(PortInfo::read(&all::<InfoBridgePort>(value)?));
+                link.port = Some(PortInfo::read(&all::<InfoBridgePort>(ABOUT, value)?));
             }
             _ => {}
         }
         Ok(())
     })
-}
-
-/// All attributes of a nest, as the packet crate reads them.
-pub(super) fn all<T>(nested: &[u8]) -> Result<Vec<T>>
-where
-    T: for<'a> Parseable<NlaBuffer<&'a [u8]>>,
-{
-    let parse = |attribute: std::result::Result<NlaBuffer<_>, DecodeError>| T::parse(&attribute?);
-    let all: std::result::Result<_, _> = NlasIterator::new(nested).map(parse).collect();
-    all.map_err(Error::decode("a link"))
-}
-
-fn each(attributes: &[u8], take: &mut dyn FnMut(u16, &[u8]) -> Result<()>) -> Result<()> {
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute.map_err(Error::decode("a link"))?;
-        take(attribute.kind(), attribute.value())?;
-    }
-    Ok(())
-}
-
-/// Text that ends with a zero byte, or with the attribute.
-pub(super) fn text(value: &[u8]) -> String {
-    let end = value.iter().position(|byte| *byte == 0);
-    String::from_utf8_lossy(&value[..end.unwrap_or(value.len())]).into_owned()
-}
-
-/// A number of four bytes; 0 for anything else.
-pub(super) fn number(value: &[u8]) -> u32 {
-    value.try_into().map_or(0, u32::from_ne_bytes)
-}
-
-/// A hardware address, where it has six bytes.
-pub(super) fn mac(value: &[u8]) -> Option<Mac> {
-    <[u8; 6]>::try_from(value).ok().map(Mac::from)
 }

@@ -3,6 +3,7 @@
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 
 use super::{RTM_GETLINK, by_name, read, set, set_flags, without_statistics};
+use crate::attributes;
 use crate::error::Result;
 use crate::mac::Mac;
 use crate::request::{Request, emit};
@@ -70,9 +71,9 @@ fn parse(payload: &[u8]) -> Result<LinkSettings> {
     };
     message.each(|kind, value| {
         match kind {
-            read::IFLA_ADDRESS => settings.mac = read::mac(value),
-            read::IFLA_MTU => settings.mtu = read::number(value),
-            read::IFLA_TXQLEN => settings.tx_queue_length = read::number(value),
+            read::IFLA_ADDRESS => settings.mac = attributes::mac(value),
+            read::IFLA_MTU => settings.mtu = attributes::number(value),
+            read::IFLA_TXQLEN => settings.tx_queue_length = attributes::number(value),
             _ => {}
         }
         Ok(())

@@ -6,6 +6,7 @@ use netlink_packet_route::link::{
 };
 
 use super::{IFLA_AF_SPEC, RTM_GETLINK, RTM_SETLINK, by_index, read};
+use crate::attributes;
 use crate::error::Result;
 use crate::request::{Request, emit};
 use crate::socket::Socket;
@@ -96,7 +97,7 @@ pub(crate) fn list(socket: &mut Socket, index: u32) -> Result<Vec<PortVlan>> {
             let mut entries = Vec::new();
             port.each(|kind, value| {
                 if kind == IFLA_AF_SPEC {
-                    entries = read::all::<AfSpecBridge>(value)?;
+                    entries = attributes::all::<AfSpecBridge>(read::ABOUT, value)?;
                 }
                 Ok(())
             })?;
