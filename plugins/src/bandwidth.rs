@@ -14,6 +14,7 @@ use netlink::{Handle, Link};
 use self::conf::BandwidthConf;
 use crate::error::{Failures, kernel};
 use crate::sandbox;
+use crate::stale;
 use crate::undo::Undo;
 
 /// The plugin; its keys are in [`conf`].
@@ -75,18 +76,12 @@ impl Plugin for Bandwidth {
             return Ok(());
         };
         let network = &call.conf.name;
-        let keep: Vec<_> = valid
-            .iter()
-            .map(|attachment| identity::mark(network, attachment, identity::ALIAS_MAX))
-            .collect();
+        let is_stale = stale::marks(call, identity::ALIAS_MAX);
         let mut host = Handle::new().map_err(kernel)?;
         let mut failures = Failures::default();
         let links = host.links().map_err(kernel)?;
         for link in &links {
-            let is_stale = link
-                .alias
-                .as_ref()
-                .is_some_and(|mark| identity::belongs_to(mark, network) && !keep.contains(mark));
+            let is_stale = link.alias.as_deref().is_some_and(&is_stale);
             if is_stale && link.kind.as_deref() == Some("ifb") {
                 failures.note(shape::remove_ifb(&mut host, &link.name));
             }

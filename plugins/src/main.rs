@@ -28,6 +28,7 @@ mod sandbox;
 mod sbr;
 mod shared_table;
 mod stacked;
+mod stale;
 mod subnet;
 mod tap;
 mod tuning;

@@ -10,6 +10,7 @@ use netlink::nft::{Chain, Element, Expr, Handle, Hook, Key, Set, Table, Transact
 
 use crate::error::kernel;
 use crate::shared_table::Part;
+use crate::stale;
 
 /// How often a transaction is made anew because somebody else's came in between.
 const ATTEMPTS: usize = 20;
@@ -124,19 +125,11 @@ impl Rules {
     /// # Errors
     /// What the kernel said.
     pub fn collect(&self, nft: &mut Handle, call: &Call) -> Result<()> {
-        let network = &call.conf.name;
-        let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-        let keep: Vec<String> = valid
-            .iter()
-            .map(|attachment| owner(network, attachment))
-            .collect();
+        let is_stale = stale::marks(call, identity::COMMENT_MAX);
         let found = self.look_through(nft).map_err(kernel)?;
-        let stale = found.into_iter().filter(|(_, element)| {
-            element
-                .comment
-                .as_ref()
-                .is_some_and(|mark| identity::belongs_to(mark, network) && !keep.contains(mark))
-        });
+        let stale = found
+            .into_iter()
+            .filter(|(_, element)| element.comment.as_deref().is_some_and(&is_stale));
         self.delete(nft, stale.collect())
     }
 

@@ -1,14 +1,13 @@
 //! veth pairs of `bridge` and `ptp`: the host's end carries the attachment's identity as its name and alias, so
 //! that DEL and GC find it without any state.
 
-use std::collections::HashSet;
-
 use cni::{Attachment, Call, Code, Error, Result, identity};
 use netlink::netns::Netns;
 use netlink::{Handle, Link, Mac, Request, link};
 
 use crate::error::{kernel, unless_missing};
 use crate::sandbox;
+use crate::stale;
 use crate::undo::Undo;
 
 /// A pair that was made.
@@ -129,19 +128,12 @@ fn remove_host_end(call: &Call) -> Result<bool> {
 /// # Errors
 /// What the kernel said.
 pub fn collect(call: &Call) -> Result<()> {
-    let network = &call.conf.name;
-    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: HashSet<String> = valid
-        .iter()
-        .map(|attachment| alias(network, attachment))
-        .collect();
+    let is_stale = stale::marks(call, identity::ALIAS_MAX);
     let mut host = Handle::new().map_err(kernel)?;
     let links = host.links().map_err(kernel)?;
-    let stale = links.iter().filter(|link| {
-        link.alias
-            .as_deref()
-            .is_some_and(|alias| identity::belongs_to(alias, network) && !keep.contains(alias))
-    });
+    let stale = links
+        .iter()
+        .filter(|link| link.alias.as_deref().is_some_and(&is_stale));
     for link in stale {
         unless_missing(host.execute(vec![link::delete(link.index)]))?;
     }

@@ -13,6 +13,7 @@ use netlink::nft::{Chain, Expr, Family, Handle, Table, Transaction};
 
 use crate::error::kernel;
 use crate::rules;
+use crate::stale;
 
 const TABLES: [Table; 2] = [
     Table {
@@ -89,15 +90,7 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
 /// # Errors
 /// What the kernel said.
 pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
-    let network = &call.conf.name;
-    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: Vec<_> = valid
-        .iter()
-        .map(|attachment| rules::owner(network, attachment))
-        .collect();
-    remove_owned(nft, |mark| {
-        identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
-    })
+    remove_owned(nft, stale::marks(call, identity::COMMENT_MAX))
 }
 
 fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {

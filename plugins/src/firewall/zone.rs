@@ -11,6 +11,7 @@ use super::conf::{Backend, FirewallConf};
 use super::sources;
 use crate::dbus::{Answer, Bus, Method};
 use crate::rules;
+use crate::stale;
 
 const NAME: &str = "org.fedoraproject.FirewallD1";
 
@@ -72,15 +73,7 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
 /// # Errors
 /// When firewalld runs and does not answer.
 pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
-    let network = &call.conf.name;
-    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: Vec<_> = valid
-        .iter()
-        .map(|attachment| rules::owner(network, attachment))
-        .collect();
-    remove_owned(nft, |mark| {
-        identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
-    })
+    remove_owned(nft, stale::marks(call, identity::COMMENT_MAX))
 }
 
 fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {

@@ -11,6 +11,7 @@ use super::table::{self, KINDS, Kind, LOOKUPS, PART, TABLE};
 use crate::error::kernel;
 use crate::netns_lock::NetnsLock;
 use crate::rules;
+use crate::stale;
 
 /// How often a transaction is made anew because somebody else's came in between.
 const ATTEMPTS: usize = 20;
@@ -32,15 +33,7 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<Vec<Removed>> {
 /// # Errors
 /// What the kernel said.
 pub fn collect(nft: &mut Handle, call: &Call) -> Result<Vec<Removed>> {
-    let network = &call.conf.name;
-    let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
-    let keep: Vec<_> = valid
-        .iter()
-        .map(|attachment| rules::owner(network, attachment))
-        .collect();
-    remove_and_take_down(nft, |mark| {
-        identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
-    })
+    remove_and_take_down(nft, stale::marks(call, identity::COMMENT_MAX))
 }
 
 /// Removes what is ours, and the whole part of the table when no other port is left.
