@@ -1,12 +1,11 @@
 //! The calls of the plugins on this node, as they write them down themselves: a line each, in a file of the daemon's.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -48,15 +47,20 @@ pub async fn run(config: &Config, calls: Calls) {
     }
     loop {
         tokio::time::sleep(EMPTY).await;
-        let is_empty = fs::metadata(&file).is_ok_and(|meta| meta.len() == 0);
-        if is_empty {
+        let size = fs::metadata(&file).map(|meta| meta.len());
+        if size.as_ref().is_ok_and(|size| *size == 0) {
             continue;
         }
-        match exchange(&file) {
-            Ok(full) => {
+        // Somebody has removed it.
+        if size.is_err() && make(&file).is_ok() {
+            continue;
+        }
+        match replace(&file) {
+            Ok(mut full) => {
                 tokio::time::sleep(SETTLE).await;
-                let lines = fs::read_to_string(&full).unwrap_or_default();
-                fs::remove_file(&full).ok();
+                let mut lines = String::new();
+                // What is no text is no call.
+                let _ = full.read_to_string(&mut lines);
                 lines.lines().for_each(|line| count(line, &calls));
             }
             Err(error) => tracing::warn!("cannot empty {}: {error}", file.display()),
@@ -73,23 +77,14 @@ fn make(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts an empty file in its place at once, so that no call finds none.
-fn exchange(file: &Path) -> io::Result<PathBuf> {
-    let fresh = file.with_extension("full");
-    fs::remove_file(&fresh).ok();
+/// Puts an empty file in its place by a rename, so that no call finds none, and returns the old one, which has no name any
+/// more.
+fn replace(file: &Path) -> io::Result<File> {
+    let full = File::open(file)?;
+    let fresh = file.with_extension("new");
     make(&fresh)?;
-    match renameat2(
-        AT_FDCWD,
-        &fresh,
-        AT_FDCWD,
-        file,
-        RenameFlags::RENAME_EXCHANGE,
-    ) {
-        Ok(()) => Ok(fresh),
-        // Somebody has removed the file.
-        Err(nix::errno::Errno::ENOENT) => make(file).map(|()| fresh),
-        Err(errno) => Err(errno.into()),
-    }
+    fs::rename(&fresh, file)?;
+    Ok(full)
 }
 
 fn count(line: &str, calls: &Calls) {
