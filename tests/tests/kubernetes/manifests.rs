@@ -135,10 +135,7 @@ fn names_what_is_used(base: &[Value]) -> Result {
         let line = shown.lines().find(|line| line.starts_with(key));
         let line = line.with_context(|| format!("no {key} in {shown}"))?;
         let is_mounted = |path: &&str| line.contains(&format!("\"{path}\""));
-        ensure!(
-            mounts.iter().any(|path| is_mounted(path)),
-            "{line}: not in {mounts:?}"
-        );
+        ensure!(mounts.iter().any(is_mounted), "{line}: not in {mounts:?}");
     }
     let sysctl = shown.lines().find(|line| line.starts_with("sysctl_dir"));
     ensure!(
