@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -73,22 +72,17 @@ fn make(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts an empty file in its place at once, so that no call finds none.
+/// Puts an empty file in its place at once, so that no call finds none; the full one keeps a name of its own.
 fn exchange(file: &Path) -> io::Result<PathBuf> {
-    let fresh = file.with_extension("full");
-    fs::remove_file(&fresh).ok();
+    let (full, fresh) = (file.with_extension("full"), file.with_extension("fresh"));
+    for old in [&full, &fresh] {
+        fs::remove_file(old).ok();
+    }
     make(&fresh)?;
-    match renameat2(
-        AT_FDCWD,
-        &fresh,
-        AT_FDCWD,
-        file,
-        RenameFlags::RENAME_EXCHANGE,
-    ) {
-        Ok(()) => Ok(fresh),
+    match fs::hard_link(file, &full) {
         // Somebody has removed the file.
-        Err(nix::errno::Errno::ENOENT) => make(file).map(|()| fresh),
-        Err(errno) => Err(errno.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::rename(&fresh, file).map(|()| full),
     }
 }
 
