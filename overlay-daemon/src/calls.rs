@@ -81,7 +81,7 @@ fn exchange(file: &Path) -> io::Result<PathBuf> {
     make(&fresh)?;
     match fs::hard_link(file, &full) {
         // Somebody has removed the file.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::rename(&fresh, file).map(|()| full),
     }
 }
