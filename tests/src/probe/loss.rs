@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use super::udp::make_room;
 use crate::{Result, Space};
 
 /// The time between two datagrams.
@@ -46,6 +47,7 @@ impl LossMeter {
             .run(|| UdpSocket::bind(any).and_then(|socket| socket.connect(to).map(|()| socket)))
             .with_context(|| format!("UDP from {} to {to}", space.name()))?;
         socket.set_read_timeout(Some(LAST_ECHO))?;
+        make_room(&socket)?;
         let (echoes, start) = (socket.try_clone()?, Instant::now());
         let stop = Arc::new(AtomicBool::new(false));
         let (stop_sending, stop_receiving) = (Arc::clone(&stop), Arc::clone(&stop));

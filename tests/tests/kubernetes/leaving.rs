@@ -66,7 +66,10 @@ fn leave(lab: &Lab) -> Result {
         "all nodes cleaned in {:.1} s",
         start.elapsed().as_secs_f64()
     );
-    kubectl.run(&format!("delete -k {}", conf("base").display()))?;
+    kubectl.run(&format!(
+        "delete --ignore-not-found -k {}",
+        conf("base").display()
+    ))?;
 
     for (worker, before) in lab.cluster.workers.iter().zip(&lab.before) {
         let what = || format!("{}: {said}", worker.name());
