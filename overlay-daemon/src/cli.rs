@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod events;
 mod install;
 mod screen;
 mod trace;
@@ -71,6 +72,12 @@ enum Command {
     },
     /// Show how each peer is reached; exit code 0 when all are
     Peers {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what has happened since the daemon's start, the newest last, with the remedies
+    Events {
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -170,6 +177,7 @@ impl Command {
             self,
             Self::Status { .. }
                 | Self::Peers { .. }
+                | Self::Events { .. }
                 | Self::Doctor { .. }
                 | Self::Trace { .. }
                 | Self::Forget { .. }
@@ -191,6 +199,7 @@ impl Command {
                 };
                 show(&config, json, screen::peers, all).await
             }
+            Self::Events { json } => events::run(&config, json).await,
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
             Self::Check { to, json } => check::run(&config, &to, json).await,

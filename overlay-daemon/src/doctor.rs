@@ -10,7 +10,7 @@ mod sysctls;
 
 use netlink::sysctl::Tree;
 use netlink::{Handle, nft};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::local::Local;
@@ -20,7 +20,7 @@ use crate::status::Status;
 pub(crate) const LEASES: &str = "/var/lib/cni/networks";
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {

@@ -53,7 +53,9 @@ pub fn over_http() -> Result {
             "heddle_cni_call_seconds_count{plugin=\"bridge\",command=\"ADD\",result=\"error\"} 1",
             "heddle_kernel_writes_total{kind=\"route\"} 4",
             "heddle_kernel_writes_total{kind=\"nftables\"} 1",
-            "heddle_leases 2",
+            "heddle_leases{family=\"ipv4\"} 1",
+            "heddle_leases{family=\"ipv6\"} 1",
+            "heddle_events_total{kind=\"peer_appeared\"} 2",
             "heddle_leases_v4_limit 253",
             "heddle_probes_sent_total",
             "heddle_probe_round_trip_seconds_bucket",
@@ -63,6 +65,9 @@ pub fn over_http() -> Result {
         ] {
             ensure!(answer.contains(line), "no {line} in {answer}");
         }
+    }
+    for answer in ask("/events")? {
+        ensure!(answer.contains("\"object\":\"n2\""), "{answer}");
     }
     for answer in ask("/status")? {
         ensure!(answer.contains("\"node\":\"n1\""), "{answer}");
