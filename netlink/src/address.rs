@@ -1,19 +1,32 @@
 //! Addresses of links.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 
-use crate::error::{Error, Result};
+use crate::attributes::{each, ip, number, split};
+use crate::error::Result;
 use crate::request::{Request, emit};
 use crate::socket::Socket;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+
+const ABOUT: &str = "an address";
+/// Length of `struct ifaddrmsg`.
+const HEADER: usize = 8;
+
+// include/uapi/linux/if_addr.h
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_OPTIMISTIC: u32 = 0x04;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_TENTATIVE: u32 = 0x40;
 
 /// An address as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,24 +131,25 @@ pub(crate) fn list(socket: &mut Socket, index: Option<u32>) -> Result<Vec<Addres
 }
 
 fn parse(payload: &[u8]) -> Result<Option<Address>> {
-    let message = AddressMessage::parse(payload).map_err(Error::decode("an address"))?;
-    let (mut local, mut address, mut flags) = (None, None, AddressFlags::empty());
-    for attribute in message.attributes {
-        match attribute {
-            AddressAttribute::Local(ip) => local = Some(ip),
-            AddressAttribute::Address(ip) => address = Some(ip),
-            AddressAttribute::Flags(bits) => flags = bits,
+    let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
+    let (mut local, mut address, mut flags) = (None, None, u32::from(header[2]));
+    each(ABOUT, attributes, &mut |kind, value| {
+        match kind {
+            IFA_LOCAL => local = ip(value),
+            IFA_ADDRESS => address = ip(value),
+            IFA_FLAGS => flags = number(value),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     // On a point-to-point link ADDRESS is the peer's and LOCAL is ours; IPv6 mostly sends ADDRESS alone.
-    let ip: Option<IpAddr> = local.or(address);
-    let network = ip.and_then(|ip| IpNetwork::new(ip, message.header.prefix_len).ok());
+    let network = local
+        .or(address)
+        .and_then(|ip| IpNetwork::new(ip, header[1]).ok());
     Ok(network.map(|network| Address {
-        index: message.header.index,
+        index: number(&header[4..]),
         network,
-        tentative: flags.contains(AddressFlags::Tentative)
-            && !flags.contains(AddressFlags::Optimistic),
-        duplicate: flags.contains(AddressFlags::Dadfailed),
+        tentative: flags & IFA_F_TENTATIVE != 0 && flags & IFA_F_OPTIMISTIC == 0,
+        duplicate: flags & IFA_F_DADFAILED != 0,
     }))
 }

@@ -8,6 +8,7 @@
 //! transactions of their own: [`nft`].
 
 pub mod address;
+mod attributes;
 pub mod conntrack;
 pub mod device;
 mod error;

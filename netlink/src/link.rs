@@ -9,6 +9,7 @@ mod macvlan;
 mod moving;
 mod new;
 mod port;
+mod read;
 pub(crate) mod settings;
 mod tagged;
 mod veth;
@@ -17,10 +18,9 @@ mod vrf;
 mod vxlan;
 pub(crate) mod wait;
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage, Prop,
+    InfoData, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
 pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
@@ -231,14 +231,14 @@ fn get(
     object: impl Fn() -> String,
 ) -> Result<Option<Link>> {
     message.attributes.push(without_statistics());
-    socket.get(RTM_GETLINK, &emit(&message), object, parse)
+    socket.get(RTM_GETLINK, &emit(&message), object, read::link)
 }
 
 pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>> {
     let mut message = LinkMessage::default();
     message.attributes.push(without_statistics());
     socket.dump(RTM_GETLINK, &emit(&message), "links", |_, payload| {
-        parse(payload).map(Some)
+        read::link(payload).map(Some)
     })
 }
 
@@ -261,66 +261,6 @@ pub(crate) fn knows_kind(socket: &mut Socket, kind: &str) -> Result<bool> {
 /// Counters are two thirds of what the kernel says about a link.
 fn without_statistics() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
-}
-
-pub(crate) fn parse(payload: &[u8]) -> Result<Link> {
-    let message = LinkMessage::parse(payload).map_err(Error::decode("a link"))?;
-    let mut link = Link {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        carrier: message.header.flags.contains(LinkFlags::LowerUp),
-        ..Link::default()
-    };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::Address(bytes) => {
-                link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::from)
-            }
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Promiscuity(count) => link.promiscuity = count,
-            LinkAttribute::Controller(master) => link.master = Some(master),
-            LinkAttribute::Link(peer) => link.peer_index = Some(peer),
-            LinkAttribute::LinkNetNsId(id) => link.peer_netns_id = Some(id),
-            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
-            LinkAttribute::LinkInfo(infos) => read_info(&mut link, infos),
-            LinkAttribute::PropList(properties) => {
-                let names = properties
-                    .into_iter()
-                    .filter_map(|property| match property {
-                        Prop::AltIfName(name) => Some(name),
-                        _ => None,
-                    });
-                link.alternative_names = names.collect();
-            }
-            _ => {}
-        }
-    }
-    Ok(link)
-}
-
-fn read_info(link: &mut Link, infos: Vec<LinkInfo>) {
-    for info in infos {
-        match info {
-            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
-            LinkInfo::Data(InfoData::Bridge(settings)) => {
-                link.bridge = Some(BridgeInfo::read(&settings))
-            }
-            LinkInfo::Data(InfoData::Vxlan(settings)) => {
-                link.vxlan = Some(VxlanInfo::read(&settings))
-            }
-            LinkInfo::Data(InfoData::MacVlan(settings)) => {
-                link.macvlan = MacvlanMode::read(&settings)
-            }
-            LinkInfo::Data(InfoData::IpVlan(settings)) => link.ipvlan = IpvlanMode::read(&settings),
-            LinkInfo::Data(InfoData::Vlan(settings)) => link.vlan = tagged::read(&settings),
-            LinkInfo::Data(InfoData::Vrf(settings)) => link.vrf = vrf::read(&settings),
-            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
-                link.port = Some(PortInfo::read(&settings))
-            }
-            _ => {}
-        }
-    }
 }
 
 /// `IFLA_LINKINFO` of a link that is to be made.

@@ -3,18 +3,32 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use crate::error::{Error, Result};
+use crate::attributes::{each, ip, number, split};
+use crate::error::Result;
 use crate::request::{Request, emit};
 use crate::socket::Socket;
 
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
+
+const ABOUT: &str = "a rule";
+/// Length of `struct fib_rule_hdr`.
+const HEADER: usize = 12;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+// include/uapi/linux/fib_rules.h
+const FR_ACT_TO_TBL: u8 = 1;
+const FRA_SRC: u16 = 2;
+const FRA_PRIORITY: u16 = 6;
+const FRA_TABLE: u16 = 15;
+const FRA_PROTOCOL: u16 = 21;
 
 /// A rule that sends packets to a table, to be made or as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,29 +89,31 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Rule>> {
 }
 
 fn parse(payload: &[u8]) -> Result<Option<Rule>> {
-    let message = RuleMessage::parse(payload).map_err(Error::decode("a rule"))?;
-    let header = message.header;
-    let mut source: IpAddr = match header.family {
-        AddressFamily::Inet => [0, 0, 0, 0].into(),
-        AddressFamily::Inet6 => [0_u16; 8].into(),
+    let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
+    let [family, _, length, _, table, _, _, action, ..] = *header;
+    let mut source: IpAddr = match family {
+        AF_INET => [0, 0, 0, 0].into(),
+        AF_INET6 => [0_u16; 8].into(),
         _ => return Ok(None),
     };
-    let (mut table, mut priority, mut protocol) = (u32::from(header.table), None, None);
-    for attribute in message.attributes {
-        match attribute {
-            RuleAttribute::Source(address) => source = address,
-            RuleAttribute::Table(number) => table = number,
-            RuleAttribute::Priority(number) => priority = Some(number),
-            RuleAttribute::Protocol(by) => protocol = Some(u8::from(by)),
+    let (mut table, mut priority, mut protocol) = (u32::from(table), None, None);
+    each(ABOUT, attributes, &mut |kind, value| {
+        match kind {
+            FRA_SRC => source = ip(value).unwrap_or(source),
+            FRA_TABLE => table = number(value),
+            FRA_PRIORITY => priority = Some(number(value)),
+            FRA_PROTOCOL => protocol = value.first().copied(),
             _ => {}
         }
-    }
-    let source = IpNetwork::new(source, header.src_len).ok();
-    let to_table = header.action == RuleAction::ToTable;
-    Ok(source.filter(|_| to_table).map(|source| Rule {
-        source,
-        table,
-        priority,
-        protocol,
-    }))
+        Ok(())
+    })?;
+    let source = IpNetwork::new(source, length).ok();
+    Ok(source
+        .filter(|_| action == FR_ACT_TO_TBL)
+        .map(|source| Rule {
+            source,
+            table,
+            priority,
+            protocol,
+        }))
 }

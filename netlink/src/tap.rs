@@ -6,10 +6,12 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use tappers::Interface;
+use tun_rs::{DeviceBuilder, Layer};
 
 use crate::error::{Error, Result};
 
+/// What makes them, where the kernel can.
+const MAKER: &str = "/dev/net/tun";
 /// Where SELinux shows itself when it is on.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
 /// The label of the calling thread.
@@ -18,19 +20,17 @@ const LABEL: &str = "/proc/thread-self/attr/current";
 /// A TAP device to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Tap<'a> {
-    /// Its name.
+    /// Its name, which must be free: another TAP device of that name would be taken for it.
     pub name: &'a str,
-    /// The user who may open it beside root; nobody else where neither this nor `group` is given.
-    pub owner: Option<u32>,
-    /// The group whose members may.
-    pub group: Option<u32>,
+    /// Whether several threads may have a queue of their own.
+    pub multi_queue: bool,
     /// The SELinux label that it gets; without effect where SELinux is off.
     pub label: Option<&'a str>,
 }
 
 impl Tap<'_> {
-    /// Makes the device in the calling thread's namespace, where it stays until it is deleted. Equals
-    /// `ip tuntap add NAME mode tap user OWNER group GROUP`.
+    /// Makes the device in the calling thread's namespace, down, where it stays until it is deleted; whoever may open
+    /// `/dev/net/tun` may use it. Equals `ip tuntap add NAME mode tap [multi_queue]`.
     ///
     /// # Errors
     /// [`Error::is_exists`] when there is a link of that name; [`Error::is_not_found`] when the kernel has no TAP
@@ -44,25 +44,25 @@ impl Tap<'_> {
 
     fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
-            let tap = tappers::linux::Tap::create_named(Interface::new(self.name)?)?;
-            if let Some(owner) = self.owner {
-                tap.set_owner(owner)?;
-            }
-            if let Some(group) = self.group {
-                tap.set_group(group)?;
-            }
-            // Last, so that the kernel removes one that could not be finished.
-            tap.set_persistent(true)
+            // Otherwise the crate would make it.
+            fs::metadata(MAKER)?;
+            let tap = DeviceBuilder::new()
+                .name(self.name)
+                .layer(Layer::L2)
+                .multi_queue(self.multi_queue)
+                .inherit_enable_state()
+                .build_sync()?;
+            tap.persist()
         };
         make().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
-            // The name is taken: by another TAP device, or by a link of another kind (drivers/net/tun.c, `tun_set_iff`).
+            // Another program has it, or it is a link of another kind (drivers/net/tun.c, `tun_set_iff`).
             Some(Errno::EBUSY | Errno::EINVAL) => Error::Kernel {
                 verb: "create",
                 object: format!("tap {}", self.name),
                 errno: Errno::EEXIST,
                 text: None,
             },
-            _ => Error::io(format!("create tap {} by /dev/net/tun", self.name))(source),
+            _ => Error::io(format!("create tap {} by {MAKER}", self.name))(source),
         })
     }
 }

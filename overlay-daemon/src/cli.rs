@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod events;
+mod gc;
 mod install;
 mod screen;
 mod trace;
@@ -15,9 +16,11 @@ use clap_complete::Shell;
 use heddle::client::ask;
 use heddle::config::Config;
 use heddle::daemon::{self, Failure};
+use heddle::events::Event;
 use heddle::status::Status;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Exit codes of `sysexits.h`.
 const EX_UNAVAILABLE: u8 = 69;
@@ -109,6 +112,21 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Remove what pods that have gone have left on this node
+    Gc {
+        /// Only say what is left over
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write an archive with everything that a maintainer asks for, without secrets
+    Report {
+        /// The directory that it is written into
+        #[arg(default_value = ".")]
+        directory: PathBuf,
     },
     /// Take back what was granted to a node that is gone for good
     Forget {
@@ -203,6 +221,14 @@ impl Command {
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
             Self::Check { to, json } => check::run(&config, &to, json).await,
+            Self::Gc { dry_run, json } => gc::run(&config, dry_run, json),
+            Self::Report { directory } => {
+                let (status, events) = (status_of(&config).await, events_of(&config).await);
+                match heddle::report::report(&config, status, events, &directory) {
+                    Ok(path) => say(&path.display().to_string()),
+                    Err(why) => failed(&why, 1),
+                }
+            }
             Self::Forget { node } => forget(&config, &node).await,
             Self::Cleanup => match heddle::cleanup::cleanup(&config) {
                 Ok(removed) if removed.is_empty() => say("nothing of Heddle's is here"),
@@ -256,7 +282,15 @@ async fn show(
 }
 
 async fn status_of(config: &Config) -> Result<Status, String> {
-    let (_, body) = ask(&config.run_dir, Method::GET, "/status").await?;
+    document(config, "/status").await
+}
+
+async fn events_of(config: &Config) -> Result<Vec<Event>, String> {
+    document(config, "/events").await
+}
+
+async fn document<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, String> {
+    let (_, body) = ask(&config.run_dir, Method::GET, path).await?;
     serde_json::from_slice(&body)
         .map_err(|error| format!("the daemon speaks another version: {error}"))
 }

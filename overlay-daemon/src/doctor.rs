@@ -16,9 +16,6 @@ use crate::config::Config;
 use crate::local::Local;
 use crate::status::Status;
 
-/// Where host-local keeps leases unless told otherwise.
-pub(crate) const LEASES: &str = "/var/lib/cni/networks";
-
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

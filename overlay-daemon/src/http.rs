@@ -1,8 +1,6 @@
 //! What the daemon answers on its socket and, where configured, on a TCP port: the page at `/`, `/status`, `/events`,
 //! `/healthz`, `/readyz`, `/metrics`, and `POST /forget/NODE` on the socket only.
 
-use std::path::Path;
-
 use axum::extract::{self, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
@@ -13,9 +11,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::Calls;
 use crate::config::Config;
-use crate::conflist::NETWORK;
-use crate::doctor::LEASES;
 use crate::events::{Event, Events};
+use crate::gc;
 use crate::membership::{Command, Membership};
 use crate::metrics;
 use crate::page;
@@ -120,7 +117,7 @@ async fn metrics(State(shared): State<Shared>) -> String {
         probes: &shared.probes.borrow(),
         calls: &shared.calls,
         events: &shared.events,
-        leases: &ipam::leases(&Path::new(LEASES).join(NETWORK)).unwrap_or_default(),
+        leases: &gc::leases().unwrap_or_default(),
     })
 }
 

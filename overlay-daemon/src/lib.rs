@@ -14,6 +14,7 @@ pub mod diff;
 pub mod doctor;
 pub mod events;
 pub mod firewall;
+pub mod gc;
 pub mod gossip;
 pub mod health;
 pub mod http;
@@ -28,6 +29,8 @@ mod page;
 pub mod plan;
 pub mod probe;
 pub mod reconciler;
+pub mod report;
+mod runtime;
 #[cfg(test)]
 mod schemas;
 pub mod status;

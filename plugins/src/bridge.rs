@@ -19,7 +19,7 @@ use crate::ipam::Ipam;
 use crate::netns_lock::NetnsLock;
 use crate::pod::PodLink;
 use crate::undo::Undo;
-use crate::{mac_spoof, masquerade, sandbox, veth};
+use crate::{mac_spoof, masquerade, rules, sandbox, veth};
 
 /// The plugin; its keys are in [`conf`].
 #[derive(Debug)]
@@ -44,8 +44,13 @@ impl Plugin for Bridge {
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
         failures.note(veth::remove(call));
-        failures.note(mac_spoof::remove(call));
-        failures.note(masquerade::remove(call));
+        match rules::open() {
+            Ok(mut nft) => {
+                failures.note(mac_spoof::remove(&mut nft, call));
+                failures.note(masquerade::remove(&mut nft, call));
+            }
+            Err(error) => failures.note(Err(error)),
+        }
         failures.note(Ipam::release(call));
         failures.into_result()
     }
@@ -61,8 +66,13 @@ impl Plugin for Bridge {
     fn gc(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
         failures.note(veth::collect(call));
-        failures.note(mac_spoof::collect(call));
-        failures.note(masquerade::collect(call));
+        match rules::open() {
+            Ok(mut nft) => {
+                failures.note(mac_spoof::collect(&mut nft, call));
+                failures.note(masquerade::collect(&mut nft, call));
+            }
+            Err(error) => failures.note(Err(error)),
+        }
         failures.note(Ipam::collect(call));
         failures.into_result()
     }
@@ -99,7 +109,9 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     drop(lock);
 
     if conf.mac_spoof_check {
-        undo.push("the MAC spoof check", || mac_spoof::remove(call));
+        undo.push("the MAC spoof check", || {
+            mac_spoof::remove(&mut rules::open()?, call)
+        });
         mac_spoof::add(call, veth.mac)?;
     }
 
@@ -133,7 +145,9 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
         link.configure(&mut pod, &result)?;
     }
     if conf.ip_masq && !result.ips.is_empty() {
-        undo.push("the masquerade rules", || masquerade::remove(call));
+        undo.push("the masquerade rules", || {
+            masquerade::remove(&mut rules::open()?, call)
+        });
         let subnets: Vec<IpNetwork> = result.ips.iter().map(|ip| ip.address).collect();
         masquerade::add(call, &subnets)?;
     }

@@ -5,6 +5,10 @@ mod conf;
 mod forward;
 mod isolation;
 mod reference;
+mod sources;
+mod zone;
+
+use std::net::IpAddr;
 
 use cni::{AddResult, Call, Code, Error, Plugin, Result};
 use ipnetwork::IpNetwork;
@@ -12,6 +16,7 @@ use ipnetwork::IpNetwork;
 use self::conf::FirewallConf;
 use crate::error::Failures;
 use crate::masquerade;
+use crate::rules;
 use crate::undo::Undo;
 
 /// The plugin; its keys are in [`conf`].
@@ -34,9 +39,11 @@ impl Plugin for Firewall {
     /// Goes by the attachment, never by addresses: another pod may have them by now.
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
-        failures.note(forward::remove(call));
-        failures.note(isolation::remove(call));
-        failures.note(reference::remove(call));
+        let mut nft = rules::open()?;
+        failures.note(forward::remove(&mut nft, call));
+        failures.note(isolation::remove(&mut nft, call));
+        failures.note(zone::remove(&mut nft, call));
+        failures.note(reference::remove(&mut nft, call));
         failures.into_result()
     }
 
@@ -44,9 +51,11 @@ impl Plugin for Firewall {
         let previous = previous(call)?;
         let conf = FirewallConf::of(call)?;
         let addresses = addresses(call, previous);
-        forward::check(call, &addresses)?;
+        let mut nft = rules::open()?;
+        forward::check(&mut nft, call, &addresses)?;
+        zone::check(&conf, &ips(&addresses))?;
         match conf.policy {
-            Some(policy) => isolation::check(call, policy, previous, &addresses),
+            Some(policy) => isolation::check(&mut nft, call, policy, previous, &addresses),
             None => Ok(()),
         }
     }
@@ -56,13 +65,15 @@ impl Plugin for Firewall {
             return Ok(());
         }
         let mut failures = Failures::default();
-        failures.note(forward::collect(call));
-        failures.note(isolation::collect(call));
+        let mut nft = rules::open()?;
+        failures.note(forward::collect(&mut nft, call));
+        failures.note(isolation::collect(&mut nft, call));
+        failures.note(zone::collect(&mut nft, call));
         failures.into_result()
     }
 
     fn status(&self, call: &Call) -> Result<()> {
-        FirewallConf::of(call)?;
+        zone::status(&FirewallConf::of(call)?)?;
         masquerade::status()
     }
 }
@@ -74,13 +85,26 @@ fn add<'a>(
     undo: &mut Undo<'a>,
 ) -> Result<()> {
     let addresses = addresses(call, previous);
+    let mut nft = rules::open()?;
     if let Some(policy) = conf.policy {
         let bridge = isolation::bridge(previous)?;
-        undo.push("the ingress policy", || isolation::remove(call));
-        isolation::add(call, policy, &bridge, &addresses)?;
+        undo.push("the ingress policy", || {
+            isolation::remove(&mut rules::open()?, call)
+        });
+        isolation::add(&mut nft, call, policy, &bridge, &addresses)?;
     }
-    undo.push("the FORWARD rules", || forward::remove(call));
-    forward::add(call, &addresses)
+    undo.push("the FORWARD rules", || {
+        forward::remove(&mut rules::open()?, call)
+    });
+    forward::add(&mut nft, call, &addresses)?;
+    undo.push("the sources of firewalld's zone", || {
+        zone::remove(&mut rules::open()?, call)
+    });
+    zone::add(&mut nft, call, conf, &ips(&addresses))
+}
+
+fn ips(addresses: &[IpNetwork]) -> Vec<IpAddr> {
+    addresses.iter().map(IpNetwork::ip).collect()
 }
 
 /// The pod's own addresses.

@@ -41,15 +41,26 @@ impl<'a> Guest<'a> {
     pub fn open(call: &'a Call, ipam: Option<&str>) -> Result<Self> {
         let netns = sandbox::open(call)?;
         let ipam = ipam.map(|plugin| Ipam::resolve(call, plugin)).transpose()?;
-        let mut pod = Handle::in_netns(&netns).map_err(kernel)?;
-        match pod.link(&call.attachment.ifname).map_err(kernel)? {
-            Some(_) => Err(taken(call)),
-            None => Ok(Self {
-                call,
-                netns,
-                pod,
-                ipam,
-            }),
+        let pod = Handle::in_netns(&netns).map_err(kernel)?;
+        let mut guest = Self {
+            call,
+            netns,
+            pod,
+            ipam,
+        };
+        guest.require_free_name()?;
+        Ok(guest)
+    }
+
+    /// Whether the pod has no interface of the name yet.
+    ///
+    /// # Errors
+    /// Code 4 when it has.
+    pub fn require_free_name(&mut self) -> Result<()> {
+        let name = &self.call.attachment.ifname;
+        match self.pod.link(name).map_err(kernel)? {
+            Some(_) => Err(taken(self.call)),
+            None => Ok(()),
         }
     }
 

@@ -5,9 +5,9 @@
 
 use cni::{Call, Code, Error, Result, identity};
 use netlink::Mac;
-use netlink::nft::{Expr, Family, Hook, Key, Table, Type};
+use netlink::nft::{Expr, Family, Handle, Hook, Key, Table, Type};
 
-use crate::rules::{Entry, Map, Rules};
+use crate::rules::{self, Entry, Map, Rules};
 
 const PORTS: &str = "ports";
 
@@ -41,24 +41,24 @@ pub fn add(call: &Call, mac: Mac) -> Result<()> {
         rules: vec![Expr::ether_source(mac).then(Expr::return_()), Expr::drop_()],
         chain: port,
     };
-    RULES.add(call, &[entry])
+    RULES.add(&mut rules::open()?, call, &[entry])
 }
 
 /// Stops looking at the attachment's port.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let key = Key::interface(&identity::host_link_name(&call.attachment));
-    RULES.remove(call, Some(&[(PORTS, key)]))
+    RULES.remove(nft, call, Some(&[(PORTS, key)]))
 }
 
 /// Stops looking at the ports of the network's attachments that are not valid.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<()> {
-    RULES.collect(call)
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
+    RULES.collect(nft, call)
 }
 
 /// Whether the attachment's port is looked at.
@@ -67,7 +67,7 @@ pub fn collect(call: &Call) -> Result<()> {
 /// Code 999 when it is not.
 pub fn check(call: &Call) -> Result<()> {
     let port = identity::host_link_name(&call.attachment);
-    match RULES.has(call, PORTS, Key::interface(&port))? {
+    match RULES.has(&mut rules::open()?, call, PORTS, Key::interface(&port))? {
         true => Ok(()),
         false => Err(Error::new(
             Code::Internal,

@@ -4,6 +4,7 @@ mod bandwidth;
 mod bridge;
 mod calls;
 mod cnitool;
+mod dbus;
 mod dummy;
 mod error;
 mod firewall;

@@ -6,10 +6,10 @@
 
 use cni::{Call, Code, Error, Result};
 use ipnetwork::IpNetwork;
-use netlink::nft::{self, Expr, Family, Hook, Key, Table, Type};
+use netlink::nft::{Expr, Family, Handle, Hook, Key, Table, Type};
 
 use crate::error::kernel;
-use crate::rules::{Entry, Map, Rules};
+use crate::rules::{self, Entry, Map, Rules};
 use crate::subnet;
 
 const IPV4: &str = "masq4";
@@ -49,26 +49,26 @@ pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
         .iter()
         .map(|address| entry(&call.conf.name, *address))
         .collect();
-    RULES.add(call, &entries)
+    RULES.add(&mut rules::open()?, call, &entries)
 }
 
 /// Stops masquerading for the attachment, whatever the configuration says now.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let previous = call.conf.prev_result.as_ref();
     let keys: Option<Vec<_>> =
         previous.map(|result| result.ips.iter().map(|ip| key(ip.address)).collect());
-    RULES.remove(call, keys.as_deref())
+    RULES.remove(nft, call, keys.as_deref())
 }
 
 /// Stops masquerading for the network's attachments that are not valid.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<()> {
-    RULES.collect(call)
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
+    RULES.collect(nft, call)
 }
 
 /// Whether all `addresses` are masqueraded for this attachment.
@@ -76,9 +76,10 @@ pub fn collect(call: &Call) -> Result<()> {
 /// # Errors
 /// Code 999 for one that is not.
 pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    let mut nft = rules::open()?;
     for address in addresses {
         let (map, key) = key(*address);
-        if !RULES.has(call, map, key)? {
+        if !RULES.has(&mut nft, call, map, key)? {
             return Err(Error::new(
                 Code::Internal,
                 format!(
@@ -96,7 +97,7 @@ pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
 /// # Errors
 /// Code 50 when it has not.
 pub fn status() -> Result<()> {
-    nft::Handle::new()
+    Handle::new()
         .and_then(|mut nft| nft.generation())
         .map(drop)
         .map_err(|error| {

@@ -17,6 +17,7 @@ use self::plan::Plan;
 use crate::error::Failures;
 use crate::masquerade;
 use crate::netns_lock::NetnsLock;
+use crate::rules;
 use crate::undo::Undo;
 
 /// The plugin; its keys are in [`conf`].
@@ -40,9 +41,10 @@ impl Plugin for Portmap {
     /// Goes by the attachment alone: runtimes leave out the port mappings, or give others than ADD had.
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
-        let removed = release::remove(call);
+        let mut nft = rules::open()?;
+        let removed = release::remove(&mut nft, call);
         failures.note(removed.and_then(|removed| flows::forget_removed(&removed)));
-        failures.note(reference::remove(call));
+        failures.note(reference::remove(&mut nft, call));
         failures.into_result()
     }
 
@@ -58,9 +60,10 @@ impl Plugin for Portmap {
             return Ok(());
         }
         let mut failures = Failures::default();
-        let removed = release::collect(call);
+        let mut nft = rules::open()?;
+        let removed = release::collect(&mut nft, call);
         failures.note(removed.and_then(|removed| flows::forget_removed(&removed)));
-        failures.note(reference::collect(call));
+        failures.note(reference::collect(&mut nft, call));
         failures.into_result()
     }
 
@@ -74,7 +77,9 @@ fn add<'a>(call: &'a Call, plan: &Plan, undo: &mut Undo<'a>) -> Result<()> {
     // Nobody may find the table without ports and take it down before the sysctl is set.
     let lock = NetnsLock::shared()?;
     store::add(call, plan)?;
-    undo.push("the port mappings", || release::remove(call).map(drop));
+    undo.push("the port mappings", || {
+        release::remove(&mut rules::open()?, call).map(drop)
+    });
     localhost::open(plan)?;
     drop(lock);
     flows::forget_before(plan)

@@ -14,7 +14,7 @@ use crate::ipam::Ipam;
 use crate::pod::check::{Expected, broken, compare, ours, previous, require_routes};
 use crate::pod::{PodLink, routes_by_gateway};
 use crate::undo::Undo;
-use crate::{forwarding, masquerade, sandbox, uplink, veth};
+use crate::{forwarding, masquerade, rules, sandbox, uplink, veth};
 
 /// The plugin; its keys are in [`conf`].
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Plugin for Ptp {
     fn del(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
         failures.note(veth::remove(call));
-        failures.note(masquerade::remove(call));
+        failures.note(rules::open().and_then(|mut nft| masquerade::remove(&mut nft, call)));
         failures.note(Ipam::release(call));
         failures.into_result()
     }
@@ -72,7 +72,7 @@ impl Plugin for Ptp {
     fn gc(&self, call: &Call) -> Result<()> {
         let mut failures = Failures::default();
         failures.note(veth::collect(call));
-        failures.note(masquerade::collect(call));
+        failures.note(rules::open().and_then(|mut nft| masquerade::collect(&mut nft, call)));
         failures.note(Ipam::collect(call));
         failures.into_result()
     }
@@ -124,7 +124,9 @@ fn add<'a>(call: &'a Call, conf: &PtpConf, undo: &mut Undo<'a>) -> Result<AddRes
     };
     link.configure(&mut pod, &result)?;
     if conf.ip_masq {
-        undo.push("the masquerade rules", || masquerade::remove(call));
+        undo.push("the masquerade rules", || {
+            masquerade::remove(&mut rules::open()?, call)
+        });
         masquerade::add(call, &addresses(&result))?;
     }
 

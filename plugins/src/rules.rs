@@ -59,6 +59,15 @@ pub struct Entry {
     pub rules: Vec<Expr>,
 }
 
+/// A netfilter socket. One is enough for a call: the kernel closes it under the lock that all changes take, and only
+/// when whatever anybody has deleted is freed, which is milliseconds later.
+///
+/// # Errors
+/// When the kernel has no netfilter netlink.
+pub fn open() -> Result<Handle> {
+    Handle::new().map_err(kernel)
+}
+
 /// The comment that makes an element this attachment's.
 pub fn owner(network: &str, attachment: &Attachment) -> String {
     identity::mark(network, attachment, identity::COMMENT_MAX)
@@ -69,16 +78,15 @@ impl Rules {
     ///
     /// # Errors
     /// Code 4 when a key is held by another attachment that is still there.
-    pub fn add(&self, call: &Call, entries: &[Entry]) -> Result<()> {
-        let mut nft = Handle::new().map_err(kernel)?;
+    pub fn add(&self, nft: &mut Handle, call: &Call, entries: &[Entry]) -> Result<()> {
         let owner = owner(&call.conf.name, &call.attachment);
         let mut outcome = Ok(());
         for _ in 0..ATTEMPTS {
-            let transaction = self.prepare(&mut nft, entries, &owner).map_err(kernel)?;
+            let transaction = self.prepare(nft, entries, &owner).map_err(kernel)?;
             outcome = nft.commit(&transaction);
             match &outcome {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_exists() => self.evict(&mut nft, entries, &owner)?,
+                Err(error) if error.is_exists() => self.evict(nft, entries, &owner)?,
                 // A chain went with its last user, or somebody else changed the ruleset: look again.
                 Err(error) if error.is_not_found() || error.is_busy() => {}
                 Err(_) => break,
@@ -92,50 +100,52 @@ impl Rules {
     ///
     /// # Errors
     /// What the kernel said; never for an element that is already gone.
-    pub fn remove(&self, call: &Call, keys: Option<&[(&'static str, Key)]>) -> Result<()> {
+    pub fn remove(
+        &self,
+        nft: &mut Handle,
+        call: &Call,
+        keys: Option<&[(&'static str, Key)]>,
+    ) -> Result<()> {
         let owner = owner(&call.conf.name, &call.attachment);
-        let mut nft = Handle::new().map_err(kernel)?;
         let found = match keys {
-            Some(keys) => self.look_up(&mut nft, keys),
-            None => self.look_through(&mut nft),
+            Some(keys) => self.look_up(nft, keys),
+            None => self.look_through(nft),
         };
         let ours = found
             .map_err(kernel)?
             .into_iter()
             .filter(|(_, element)| is_of(element, &owner))
             .collect();
-        self.delete(&mut nft, ours)
+        self.delete(nft, ours)
     }
 
     /// Removes the elements of this network whose attachment is not among the valid ones.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn collect(&self, call: &Call) -> Result<()> {
+    pub fn collect(&self, nft: &mut Handle, call: &Call) -> Result<()> {
         let network = &call.conf.name;
         let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
         let keep: Vec<String> = valid
             .iter()
             .map(|attachment| owner(network, attachment))
             .collect();
-        let mut nft = Handle::new().map_err(kernel)?;
-        let found = self.look_through(&mut nft).map_err(kernel)?;
+        let found = self.look_through(nft).map_err(kernel)?;
         let stale = found.into_iter().filter(|(_, element)| {
             element
                 .comment
                 .as_ref()
                 .is_some_and(|mark| identity::belongs_to(mark, network) && !keep.contains(mark))
         });
-        self.delete(&mut nft, stale.collect())
+        self.delete(nft, stale.collect())
     }
 
     /// Whether an element with this key is there and is this attachment's.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn has(&self, call: &Call, map: &'static str, key: Key) -> Result<bool> {
+    pub fn has(&self, nft: &mut Handle, call: &Call, map: &'static str, key: Key) -> Result<bool> {
         let owner = owner(&call.conf.name, &call.attachment);
-        let mut nft = Handle::new().map_err(kernel)?;
         let found = nft.element(self.table, map, &key).map_err(kernel)?;
         Ok(found.is_some_and(|element| is_of(&element, &owner)))
     }

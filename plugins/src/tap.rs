@@ -8,6 +8,7 @@ use crate::error::kernel;
 use crate::guest::{self, Guest, lacking};
 use crate::ipam::Ipam;
 use crate::keys::{self, RawDns, RawIpam, RawMac};
+use crate::netns_lock::NetnsLock;
 use crate::pod::check::{Expected, compare, previous};
 use crate::stacked;
 use crate::undo::Undo;
@@ -26,10 +27,8 @@ struct Conf {
     mtu: Option<u32>,
     /// The MAC asked for.
     mac: Option<Mac>,
-    /// User who may open the device.
-    owner: Option<u32>,
-    /// Group whose members may.
-    group: Option<u32>,
+    /// Whether several threads may have a queue of their own.
+    multi_queue: bool,
     /// SELinux label of the device.
     label: String,
     /// The IPAM plugin's type; `None` for a link without addresses.
@@ -55,11 +54,15 @@ struct Raw {
 impl Conf {
     fn of(call: &Call) -> Result<Self> {
         let raw: Raw = call.conf.parse()?;
-        if raw.multi_queue {
-            return Err(Error::new(
-                Code::UnsupportedField,
-                "\"multiQueue\": true is not supported: leave it out, or use the reference's tap for this network",
-            ));
+        for (key, number) in [("owner", raw.owner), ("group", raw.group)] {
+            if let Some(number) = number {
+                return Err(Error::new(
+                    Code::UnsupportedField,
+                    format!(
+                        "\"{key}\": {number} is not supported: leave it out, or use the reference's tap for this network"
+                    ),
+                ));
+            }
         }
         Ok(Self {
             mtu: keys::mtu(raw.mtu, "1500")?,
@@ -68,8 +71,7 @@ impl Conf {
                 ("CNI_ARGS MAC", keys::mac_of_args(call)?),
                 ("mac", raw.mac),
             ])?,
-            owner: raw.owner,
-            group: raw.group,
+            multi_queue: raw.multi_queue,
             label: raw.selinux_context,
             ipam: raw.ipam.plugin(),
             dns: raw.dns.and_then(RawDns::replacement),
@@ -121,10 +123,12 @@ impl Plugin for Tap {
 
 fn add<'a>(call: &'a Call, conf: &Conf, undo: &mut Undo<'a>) -> Result<AddResult> {
     let mut guest = Guest::open(call, conf.ipam.as_deref())?;
+    // From finding the name free to having marked the link, or another call for it would take the same.
+    let lock = guest.netns.run(NetnsLock::exclusive).map_err(kernel)??;
+    guest.require_free_name()?;
     let new = tap::Tap {
         name: &call.attachment.ifname,
-        owner: conf.owner,
-        group: conf.group,
+        multi_queue: conf.multi_queue,
         label: Some(conf.label.as_str()).filter(|label| !label.is_empty()),
     };
     match guest.netns.run(|| new.create()).map_err(kernel)? {
@@ -134,6 +138,7 @@ fn add<'a>(call: &'a Call, conf: &Conf, undo: &mut Undo<'a>) -> Result<AddResult
         Err(error) => return Err(kernel(error)),
     }
     let index = guest.adopt(KIND, undo)?;
+    drop(lock);
     let mac = conf
         .mac
         .unwrap_or_else(|| Mac::from(identity::mac(&call.attachment, "container")));

@@ -1,6 +1,6 @@
 //! A program run in a place of the lab: output captured, never outlasting its deadline.
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::{self, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -135,8 +135,7 @@ impl Command {
     fn output_here(&mut self) -> Result<Output> {
         let line = self.line();
         let mut child = self
-            .inner
-            .spawn()
+            .start()
             .with_context(|| format!("cannot start {line}"))?;
         let pid = Pid::from_raw(child.id().try_into()?);
         let (mut input, bytes, deadline) = (child.stdin.take(), &self.stdin, self.deadline);
@@ -164,6 +163,20 @@ impl Command {
                 stderr: text(&output.stderr),
             })
         })
+    }
+
+    /// Starts it. A program that has just been copied is busy while a child of another thread, which has not become what
+    /// it is to be, holds the descriptor that it was written by.
+    fn start(&mut self) -> std::io::Result<process::Child> {
+        for _ in 0..100 {
+            match self.inner.spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                started => return started,
+            }
+        }
+        self.inner.spawn()
     }
 
     /// The command as a person would type it.

@@ -7,6 +7,7 @@ mod cgroups;
 mod control;
 mod image;
 mod kubectl;
+mod many_nodes;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use anyhow::bail;
 pub use control::Control;
 pub use image::BUSYBOX;
 pub use kubectl::Kubectl;
+pub use many_nodes::ManyNodes;
 pub use worker::Worker;
 
 use crate::{Daemon, Fabric, Need, Result};

@@ -101,11 +101,20 @@ impl Member {
 
     /// The memory that the daemon holds (`VmRSS` of proc_pid_status(5)), in MB.
     pub fn memory(&self) -> Result<f64> {
+        self.megabytes("VmRSS:")
+    }
+
+    /// The most that it ever held (`VmHWM`), in MB.
+    pub fn peak_memory(&self) -> Result<f64> {
+        self.megabytes("VmHWM:")
+    }
+
+    fn megabytes(&self, key: &str) -> Result<f64> {
         let pid = self.daemon.as_ref().context("no daemon runs")?.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
         let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.context("no VmRSS")?.parse::<f64>()? / 1024.0)
+        Ok(kib.context(key.to_owned())?.parse::<f64>()? / 1024.0)
     }
 
     /// The operator's command line.

@@ -1,10 +1,10 @@
 //! The settings of a link that are changed while it is in use, so that they can be put back.
 
-use netlink_packet_core::Parseable;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 
-use super::{RTM_GETLINK, by_name, set, set_flags, without_statistics};
-use crate::error::{Error, Result};
+use super::{RTM_GETLINK, by_name, read, set, set_flags, without_statistics};
+use crate::attributes;
+use crate::error::Result;
 use crate::mac::Mac;
 use crate::request::{Request, emit};
 use crate::socket::Socket;
@@ -62,22 +62,21 @@ pub(crate) fn get(socket: &mut Socket, name: &str) -> Result<Option<LinkSettings
 }
 
 fn parse(payload: &[u8]) -> Result<LinkSettings> {
-    let message = LinkMessage::parse(payload).map_err(Error::decode("a link"))?;
+    let message = read::Message::new(payload)?;
     let mut settings = LinkSettings {
-        index: message.header.index,
-        promiscuous: message.header.flags.contains(LinkFlags::Promisc),
-        all_multicast: message.header.flags.contains(LinkFlags::Allmulti),
+        index: message.index,
+        promiscuous: message.flags & read::IFF_PROMISC != 0,
+        all_multicast: message.flags & read::IFF_ALLMULTI != 0,
         ..LinkSettings::default()
     };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::Address(bytes) => {
-                settings.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac::from);
-            }
-            LinkAttribute::Mtu(mtu) => settings.mtu = mtu,
-            LinkAttribute::TxQueueLen(packets) => settings.tx_queue_length = packets,
+    message.each(|kind, value| {
+        match kind {
+            read::IFLA_ADDRESS => settings.mac = attributes::mac(value),
+            read::IFLA_MTU => settings.mtu = attributes::number(value),
+            read::IFLA_TXQLEN => settings.tx_queue_length = attributes::number(value),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(settings)
 }

@@ -1,13 +1,13 @@
 //! VLANs of a bridge's port; the kernel needs `CONFIG_BRIDGE_VLAN_FILTERING`.
 
-use netlink_packet_core::Parseable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 
-use super::{RTM_GETLINK, RTM_SETLINK, by_index};
-use crate::error::{Error, Result};
+use super::{IFLA_AF_SPEC, RTM_GETLINK, RTM_SETLINK, by_index, read};
+use crate::attributes;
+use crate::error::Result;
 use crate::request::{Request, emit};
 use crate::socket::Socket;
 
@@ -93,18 +93,19 @@ pub(crate) fn list(socket: &mut Socket, index: u32) -> Result<Vec<PortVlan>> {
         &emit(&message),
         "bridge VLANs",
         |_, payload| {
-            let port = LinkMessage::parse(payload).map_err(Error::decode("a bridge port"))?;
-            Ok((port.header.index == index).then_some(port.attributes))
+            let port = read::Message::new(payload)?;
+            let mut entries = Vec::new();
+            port.each(|kind, value| {
+                if kind == IFLA_AF_SPEC {
+                    entries = attributes::all::<AfSpecBridge>(read::ABOUT, value)?;
+                }
+                Ok(())
+            })?;
+            Ok((port.index == index).then_some(entries))
         },
     )?;
-    let vlans = ports
+    Ok(ports
         .into_iter()
-        .flatten()
-        .filter_map(|attribute| match attribute {
-            LinkAttribute::AfSpecBridge(entries) => Some(entries),
-            _ => None,
-        });
-    Ok(vlans
         .flatten()
         .filter_map(|entry| match entry {
             AfSpecBridge::VlanInfo(vlan) => Some(PortVlan {

@@ -3,21 +3,43 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::Parseable;
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop,
-    RouteNextHopFlags, RouteProtocol, RouteType,
-};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
 
 use super::{MAIN_TABLE, Route, RouteFilter, RouteHop, family, route_address};
-use crate::error::{Error, Result};
+use crate::attributes::{each, ip, number, split};
+use crate::error::Result;
 use crate::request::emit;
 use crate::socket::Socket;
 
 const RTM_GETROUTE: u16 = 26;
 /// The kernel's own table of local and broadcast addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const ABOUT: &str = "a route";
+/// Length of `struct rtmsg`.
+const HEADER: usize = 12;
+/// Length of `struct rtnexthop`.
+const HOP_HEADER: usize = 8;
+
+// include/uapi/linux/rtnetlink.h
+const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
+const RTM_F_CLONED: u32 = 0x200;
+const RTNH_F_ONLINK: u32 = 4;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
+const RTA_METRICS: u16 = 8;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_TABLE: u16 = 15;
+const RTA_NH_ID: u16 = 30;
+const RTAX_MTU: u16 = 2;
+const RTAX_ADVMSS: u16 = 8;
 
 pub(crate) fn list(socket: &mut Socket, filter: RouteFilter) -> Result<Vec<Route>> {
     let mut message = RouteMessage::default();
@@ -59,18 +81,19 @@ pub(crate) fn lookup(socket: &mut Socket, destination: IpAddr) -> Result<Option<
         &emit(&message),
         || format!("route to {destination}"),
         |payload| {
-            let message = RouteMessage::parse(payload).map_err(Error::decode("a route"))?;
-            let local = message.header.kind == RouteType::Local;
-            let reachable = local || message.header.kind == RouteType::Unicast;
+            let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
+            let local = header[7] == RTN_LOCAL;
+            let reachable = local || header[7] == RTN_UNICAST;
             let (mut dev, mut gw, mut src) = (None, None, None);
-            for attribute in message.attributes {
-                match attribute {
-                    RouteAttribute::Oif(index) => dev = Some(index),
-                    RouteAttribute::Gateway(address) => gw = ip(&address),
-                    RouteAttribute::PrefSource(address) => src = ip(&address),
+            each(ABOUT, attributes, &mut |kind, value| {
+                match kind {
+                    RTA_OIF => dev = Some(number(value)),
+                    RTA_GATEWAY => gw = ip(value),
+                    RTA_PREFSRC => src = ip(value),
                     _ => {}
                 }
-            }
+                Ok(())
+            })?;
             Ok(dev.filter(|_| reachable).map(|dev| RouteHop {
                 dev,
                 gw,
@@ -95,79 +118,80 @@ fn is_unreachable(errno: nix::errno::Errno) -> bool {
 
 /// A unicast route of IPv4 or IPv6, one for each of its equal-cost paths; nothing for every other.
 fn parse(payload: &[u8]) -> Result<Vec<Route>> {
-    let message = RouteMessage::parse(payload).map_err(Error::decode("a route"))?;
-    let header = message.header;
-    let any: IpAddr = match header.address_family {
-        AddressFamily::Inet => [0, 0, 0, 0].into(),
-        AddressFamily::Inet6 => [0_u16; 8].into(),
+    let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
+    let [family, length, _, _, table, protocol, scope, kind, ..] = *header;
+    let flags = number(&header[8..]);
+    let any: IpAddr = match family {
+        AF_INET => [0, 0, 0, 0].into(),
+        AF_INET6 => [0_u16; 8].into(),
         _ => return Ok(Vec::new()),
     };
-    if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
+    if kind != RTN_UNICAST || flags & RTM_F_CLONED != 0 {
         return Ok(Vec::new());
     }
-    let Ok(dst) = IpNetwork::new(any, header.destination_prefix_length) else {
+    let Ok(dst) = IpNetwork::new(any, length) else {
         return Ok(Vec::new());
     };
     let mut route = Route {
-        table: Some(header.table.into()),
-        scope: Some(header.scope.into()),
-        protocol: Some(header.protocol.into()),
-        onlink: header.flags.contains(RouteFlags::Onlink),
+        table: Some(table.into()),
+        scope: Some(scope),
+        protocol: Some(protocol),
+        onlink: flags & RTNH_F_ONLINK != 0,
         ..Route::to(dst)
     };
     let mut paths = Vec::new();
-    for attribute in message.attributes {
-        match attribute {
-            RouteAttribute::MultiPath(hops) => paths = hops,
-            RouteAttribute::Destination(address) => {
-                let network = ip(&address).and_then(|ip| IpNetwork::new(ip, dst.prefix()).ok());
+    each(ABOUT, attributes, &mut |kind, value| {
+        match kind {
+            RTA_MULTIPATH => paths = value.to_vec(),
+            RTA_DST => {
+                let network = ip(value).and_then(|ip| IpNetwork::new(ip, length).ok());
                 route.dst = network.unwrap_or(dst);
             }
-            RouteAttribute::Gateway(address) => route.gw = ip(&address),
-            RouteAttribute::PrefSource(address) => route.src = ip(&address),
-            RouteAttribute::Oif(index) => route.dev = Some(index),
-            RouteAttribute::Table(table) => route.table = Some(table),
-            RouteAttribute::Priority(priority) => route.priority = Some(priority),
-            RouteAttribute::NhId(id) => route.nexthop_id = Some(id),
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    match metric {
-                        RouteMetric::Mtu(mtu) => route.mtu = Some(mtu),
-                        RouteMetric::Advmss(advmss) => route.advmss = Some(advmss),
-                        _ => {}
-                    }
+            RTA_GATEWAY => route.gw = ip(value),
+            RTA_PREFSRC => route.src = ip(value),
+            RTA_OIF => route.dev = Some(number(value)),
+            RTA_TABLE => route.table = Some(number(value)),
+            RTA_PRIORITY => route.priority = Some(number(value)),
+            RTA_NH_ID => route.nexthop_id = Some(number(value)),
+            RTA_METRICS => each(ABOUT, value, &mut |kind, value| {
+                match kind {
+                    RTAX_MTU => route.mtu = Some(number(value)),
+                    RTAX_ADVMSS => route.advmss = Some(number(value)),
+                    _ => {}
                 }
-            }
+                Ok(())
+            })?,
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     if paths.is_empty() {
         return Ok(vec![route]);
     }
-    Ok(paths.iter().map(|path| along(&route, path)).collect())
+    along(&route, &paths)
 }
 
-/// The route along one of its paths.
-fn along(route: &Route, path: &RouteNextHop) -> Route {
-    let gateway = path
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Gateway(address) => ip(address),
-            _ => None,
-        });
-    Route {
-        gw: gateway,
-        dev: Some(path.interface_index),
-        onlink: path.flags.contains(RouteNextHopFlags::Onlink),
-        ..route.clone()
+/// The route along each of its paths (`struct rtnexthop`, each with attributes of its own).
+fn along(route: &Route, mut paths: &[u8]) -> Result<Vec<Route>> {
+    let mut routes = Vec::new();
+    while !paths.is_empty() {
+        let (header, _) = split::<HOP_HEADER>(ABOUT, paths)?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]])).max(HOP_HEADER);
+        let mut path = Route {
+            gw: None,
+            dev: Some(number(&header[4..])),
+            onlink: u32::from(header[2]) & RTNH_F_ONLINK != 0,
+            ..route.clone()
+        };
+        let attributes = paths.get(HOP_HEADER..length).unwrap_or_default();
+        each(ABOUT, attributes, &mut |kind, value| {
+            if kind == RTA_GATEWAY {
+                path.gw = ip(value);
+            }
+            Ok(())
+        })?;
+        routes.push(path);
+        paths = paths.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some((*v4).into()),
-        RouteAddress::Inet6(v6) => Some((*v6).into()),
-        _ => None,
-    }
+    Ok(routes)
 }

@@ -110,28 +110,28 @@ pub fn a_name_that_is_taken_stops_a_move() {
     assert!(host.link("one").unwrap().is_some(), "it is where it was");
 }
 
-pub fn a_tap_stays_and_belongs_to_whom_it_was_given() {
+pub fn a_tap_stays_where_it_was_made() {
     let mut host = handle();
-    let tap = netlink::tap::Tap {
-        name: "tap7",
-        owner: Some(107),
-        group: None,
-        label: None,
-    };
-    tap.create().unwrap();
-    let shown = ip_one("link show dev tap7");
-    let data = &shown["linkinfo"]["info_data"];
-    assert_eq!(
-        (&data["type"], &data["persist"]),
-        (&json!("tap"), &json!(true))
-    );
-    assert_eq!((&data["user"], &data["group"]), (&json!(107), &json!(null)));
-    assert!(tap.create().unwrap_err().is_exists());
-    let made = host.link("tap7").unwrap().unwrap();
-    assert_eq!(made.kind.as_deref(), Some("tun"));
-    accept(&mut host, link::delete(made.index));
-    make_bridge(&mut host, "tap7");
-    assert!(tap.create().unwrap_err().is_exists(), "of another kind");
+    for multi_queue in [true, false] {
+        let tap = netlink::tap::Tap {
+            name: "tap7",
+            multi_queue,
+            label: None,
+        };
+        tap.create().unwrap();
+        let shown = ip_one("link show dev tap7");
+        let data = &shown["linkinfo"]["info_data"];
+        assert_eq!(
+            (&data["type"], &data["persist"], &data["multi_queue"]),
+            (&json!("tap"), &json!(true), &json!(multi_queue))
+        );
+        let made = host.link("tap7").unwrap().unwrap();
+        assert_eq!((made.kind.as_deref(), made.up), (Some("tun"), false));
+        accept(&mut host, link::delete(made.index));
+        let bridge = make_bridge(&mut host, "tap7");
+        assert!(tap.create().unwrap_err().is_exists(), "of another kind");
+        accept(&mut host, link::delete(bridge));
+    }
 }
 
 pub fn kinds_are_known_or_not_and_none_is_made() {

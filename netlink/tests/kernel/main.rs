@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             a_macvlan_is_born_elsewhere_as_asked,
             a_link_moves_and_keeps_its_other_names,
             a_name_that_is_taken_stops_a_move,
-            a_tap_stays_and_belongs_to_whom_it_was_given,
+            a_tap_stays_where_it_was_made,
             kinds_are_known_or_not_and_none_is_made
         ),
         cases!(

@@ -1,6 +1,5 @@
 //! Throw-away pods: a network namespace and an attachment each, made and removed as a runtime does it.
 
-use std::env;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -9,16 +8,12 @@ use cni::runtime::{Conflist, Runtime, RuntimeConf};
 use netlink::netns::Netns;
 
 use crate::config::Config;
-use crate::conflist;
+use crate::{conflist, runtime};
 
 /// Always the same names: what an interrupted check has left is removed by the next one.
 const NAMES: [&str; 2] = ["heddle-check-1", "heddle-check-2"];
 /// Where named namespaces are, as for `ip netns`.
 const NETNS_DIR: &str = "/run/netns";
-/// Where runtimes keep their results.
-const CACHE_DIR: &str = "/var/lib/cni";
-/// Where plugins are, unless `CNI_PATH` says it.
-const PLUGIN_DIRS: &str = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni";
 
 /// A pod.
 #[derive(Debug)]
@@ -44,12 +39,8 @@ pub(super) fn make(config: &Config) -> Result<TestPods, String> {
     let path = conflist::Conflist::new(config).path();
     let list =
         Conflist::load(&path).map_err(|error| format!("cannot use {}: {error}", path.display()))?;
-    let dirs = env::var_os("CNI_PATH").unwrap_or_else(|| PLUGIN_DIRS.into());
     let mut pods = TestPods {
-        runtime: Runtime {
-            path: env::split_paths(&dirs).collect(),
-            cache_dir: CACHE_DIR.into(),
-        },
+        runtime: runtime::local(),
         list,
         pods: Vec::new(),
     };

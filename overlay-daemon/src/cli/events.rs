@@ -3,25 +3,16 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use heddle::client::ask;
 use heddle::config::Config;
 use heddle::events::Event;
-use hyper::Method;
 
-use super::{EX_UNAVAILABLE, doctor, failed, say, say_json};
+use super::{EX_UNAVAILABLE, doctor, events_of, failed, say, say_json};
 
 pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
-    let body = match ask(&config.run_dir, Method::GET, "/events").await {
-        Ok((_, body)) => body,
-        Err(why) => return failed(&why, EX_UNAVAILABLE),
-    };
-    match serde_json::from_slice::<Vec<Event>>(&body) {
+    match events_of(config).await {
         Ok(events) if json => say_json(&events),
         Ok(events) => say(screen(&events).trim_end()),
-        Err(error) => failed(
-            &format!("the daemon speaks another version: {error}"),
-            EX_UNAVAILABLE,
-        ),
+        Err(why) => failed(&why, EX_UNAVAILABLE),
     }
 }
 

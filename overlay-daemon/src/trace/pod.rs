@@ -10,8 +10,7 @@ use netlink::netns::Netns;
 use netlink::{Handle, Link};
 
 use super::{Hop, Step, Tracer};
-use crate::conflist::NETWORK;
-use crate::doctor::LEASES;
+use crate::gc;
 
 /// One end of a packet's way.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub(super) fn find(text: &str) -> Result<Pod, String> {
             name,
         });
     }
-    let leases = ipam::leases(&Path::new(LEASES).join(NETWORK)).unwrap_or_default();
+    let leases = gc::leases().unwrap_or_default();
     let addresses: Vec<IpAddr> = leases
         .iter()
         .filter(|lease| {
@@ -180,7 +179,7 @@ impl Tracer<'_> {
     /// From the host's end of a veth pair into the pod.
     pub(super) fn arrive(&mut self, pod: Option<Pod>, dst: IpAddr) -> Step {
         let Some(netns) = pod.as_ref().and_then(|pod| pod.netns.as_ref()) else {
-            let leases = ipam::leases(&Path::new(LEASES).join(NETWORK)).unwrap_or_default();
+            let leases = gc::leases().unwrap_or_default();
             let owner = leases.iter().find(|lease| lease.address == dst);
             let leased = owner.map_or(
                 "it is not leased",

@@ -3,11 +3,29 @@
 use cni::{Call, Code, Error, Result};
 use serde::Deserialize;
 
+/// The zone that lets everything through.
+const DEFAULT_ZONE: &str = "trusted";
+
 /// The keys, checked.
 #[derive(Debug)]
 pub struct FirewallConf {
     /// Who is kept away from the pod; `None` for nobody.
     pub policy: Option<Policy>,
+    /// Who lets the pod's packets through.
+    pub backend: Backend,
+    /// firewalld's zone for pods.
+    pub zone: String,
+}
+
+/// `backend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// firewalld too, where it runs.
+    Any,
+    /// Nobody but the kernel's own tables.
+    Nftables,
+    /// firewalld too, which has to run.
+    Firewalld,
 }
 
 /// `ingressPolicy`.
@@ -23,6 +41,7 @@ pub enum Policy {
 #[serde(rename_all = "camelCase", default)]
 struct Keys {
     backend: String,
+    firewalld_zone: String,
     ingress_policy: String,
 }
 
@@ -30,26 +49,22 @@ impl FirewallConf {
     /// Reads and checks the keys.
     ///
     /// # Errors
-    /// Code 2 for `firewalld`, code 7 for what does not exist.
+    /// Code 7 for what does not exist.
     pub fn of(call: &Call) -> Result<Self> {
         let keys: Keys = call.conf.parse()?;
-        match keys.backend.as_str() {
-            "" | "nftables" | "iptables" => {}
-            "firewalld" => {
-                return Err(Error::new(
-                    Code::UnsupportedField,
-                    "unsupported value \"firewalld\" for key \"backend\": leave it out, and put the pods' bridge into firewalld's zone \"trusted\"",
-                ));
-            }
+        let backend = match keys.backend.as_str() {
+            "" => Backend::Any,
+            "nftables" | "iptables" => Backend::Nftables,
+            "firewalld" => Backend::Firewalld,
             other => {
                 return Err(Error::new(
                     Code::InvalidConfig,
                     format!(
-                        "invalid value {other:?} for key \"backend\": use \"nftables\", or leave it out"
+                        "invalid value {other:?} for key \"backend\": use \"nftables\" or \"firewalld\", or leave it out"
                     ),
                 ));
             }
-        }
+        };
         let policy = match keys.ingress_policy.as_str() {
             "" | "open" => None,
             "same-bridge" => Some(Policy::SameBridge),
@@ -63,6 +78,14 @@ impl FirewallConf {
                 ));
             }
         };
-        Ok(Self { policy })
+        let zone = match keys.firewalld_zone.as_str() {
+            "" => DEFAULT_ZONE.to_owned(),
+            zone => zone.to_owned(),
+        };
+        Ok(Self {
+            policy,
+            backend,
+            zone,
+        })
     }
 }

@@ -35,10 +35,9 @@ const ATTEMPTS: usize = 20;
 ///
 /// # Errors
 /// What the kernel said.
-pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
-    remove(call)?;
+pub fn add(nft: &mut Handle, call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+    remove(nft, call)?;
     let owner = rules::owner(&call.conf.name, &call.attachment);
-    let mut nft = Handle::new().map_err(kernel)?;
     for (table, ips) in by_table(addresses) {
         let mut outcome = Ok(());
         for _ in 0..ATTEMPTS {
@@ -55,7 +54,7 @@ pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
                     hook: None,
                 });
             }
-            if !leads_to_ours(&mut nft, table)? {
+            if !leads_to_ours(nft, table)? {
                 transaction.if_generation(generation);
                 transaction.insert_rule(FORWARD, Expr::jump(OURS), Some(MARK));
             }
@@ -80,29 +79,28 @@ pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let owner = rules::owner(&call.conf.name, &call.attachment);
-    remove_owned(|mark| mark == owner)
+    remove_owned(nft, |mark| mark == owner)
 }
 
 /// Removes the rules of the network's attachments that are not valid.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<()> {
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
     let network = &call.conf.name;
     let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
     let keep: Vec<_> = valid
         .iter()
         .map(|attachment| rules::owner(network, attachment))
         .collect();
-    remove_owned(|mark| {
+    remove_owned(nft, |mark| {
         identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
     })
 }
 
-fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
-    let mut nft = Handle::new().map_err(kernel)?;
+fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {
     for table in TABLES {
         for _ in 0..ATTEMPTS {
             let generation = nft.generation().map_err(kernel)?;
@@ -142,9 +140,8 @@ fn remove_owned(is_ours: impl Fn(&str) -> bool) -> Result<()> {
 ///
 /// # Errors
 /// Code 999 when they are not.
-pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
+pub fn check(nft: &mut Handle, call: &Call, addresses: &[IpNetwork]) -> Result<()> {
     let owner = rules::owner(&call.conf.name, &call.attachment);
-    let mut nft = Handle::new().map_err(kernel)?;
     for (table, ips) in by_table(addresses) {
         if ips.is_empty() || nft.chain(table, FORWARD).map_err(kernel)?.is_none() {
             continue;
@@ -152,7 +149,7 @@ pub fn check(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
         let rules = nft.rule_handles(table, OURS).map_err(kernel)?;
         let is_own = |comment: &Option<String>| comment.as_deref() == Some(owner.as_str());
         let count = rules.iter().filter(|rule| is_own(&rule.comment)).count();
-        if count < 2 * ips.len() || !leads_to_ours(&mut nft, table)? {
+        if count < 2 * ips.len() || !leads_to_ours(nft, table)? {
             return Err(Error::new(
                 Code::Internal,
                 format!(

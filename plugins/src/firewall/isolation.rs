@@ -75,7 +75,13 @@ pub fn bridge(previous: &AddResult) -> Result<String> {
 ///
 /// # Errors
 /// Code 4 when an address is held by another pod that is still there; otherwise what the kernel said.
-pub fn add(call: &Call, policy: Policy, bridge: &str, addresses: &[IpNetwork]) -> Result<()> {
+pub fn add(
+    nft: &mut nft::Handle,
+    call: &Call,
+    policy: Policy,
+    bridge: &str,
+    addresses: &[IpNetwork],
+) -> Result<()> {
     let entries: Vec<_> = addresses
         .iter()
         .map(|address| {
@@ -91,10 +97,10 @@ pub fn add(call: &Call, policy: Policy, bridge: &str, addresses: &[IpNetwork]) -
     if entries.is_empty() {
         return Ok(());
     }
-    RULES.add(call, &entries)?;
+    RULES.add(nft, call, &entries)?;
     let mut transaction = Transaction::new(RULES.table);
     transaction.add_elements(BRIDGES, &[element(Key::interface(bridge))]);
-    match nft::Handle::new().and_then(|mut nft| nft.commit(&transaction)) {
+    match nft.commit(&transaction) {
         Err(error) if !error.is_exists() => Err(kernel(error)),
         _ => Ok(()),
     }
@@ -104,18 +110,18 @@ pub fn add(call: &Call, policy: Policy, bridge: &str, addresses: &[IpNetwork]) -
 ///
 /// # Errors
 /// What the kernel said.
-pub fn remove(call: &Call) -> Result<()> {
-    RULES.remove(call, None)?;
-    forget_bridges()
+pub fn remove(nft: &mut nft::Handle, call: &Call) -> Result<()> {
+    RULES.remove(nft, call, None)?;
+    forget_bridges(nft)
 }
 
 /// Stops guarding the network's attachments that are not valid.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<()> {
-    RULES.collect(call)?;
-    forget_bridges()
+pub fn collect(nft: &mut nft::Handle, call: &Call) -> Result<()> {
+    RULES.collect(nft, call)?;
+    forget_bridges(nft)
 }
 
 /// Whether all addresses are guarded as the policy says.
@@ -123,6 +129,7 @@ pub fn collect(call: &Call) -> Result<()> {
 /// # Errors
 /// Code 999 when they are not.
 pub fn check(
+    nft: &mut nft::Handle,
     call: &Call,
     policy: Policy,
     previous: &AddResult,
@@ -132,14 +139,13 @@ pub fn check(
     let gone = |what: String| Err(Error::new(Code::Internal, what));
     for address in addresses {
         let (map, key) = key(*address);
-        if !RULES.has(call, map, key)? {
+        if !RULES.has(nft, call, map, key)? {
             return gone(format!(
                 "{} is not guarded any more: it is missing in `nft list map inet heddle_cni {map}`",
                 address.ip()
             ));
         }
     }
-    let mut nft = nft::Handle::new().map_err(kernel)?;
     let member = nft
         .element(RULES.table, BRIDGES, &Key::interface(&bridge))
         .map_err(kernel)?;
@@ -166,8 +172,7 @@ pub fn check(
 }
 
 /// Takes out of the set what no chain is left for.
-fn forget_bridges() -> Result<()> {
-    let mut nft = nft::Handle::new().map_err(kernel)?;
+fn forget_bridges(nft: &mut nft::Handle) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let generation = nft.generation().map_err(kernel)?;
         let mut idle = Vec::new();

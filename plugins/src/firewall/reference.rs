@@ -5,7 +5,7 @@
 use cni::{Call, Result};
 use netlink::nft::{Handle, Table};
 
-use crate::error::{Failures, kernel};
+use crate::error::Failures;
 use crate::reference::{self, FAMILIES};
 
 const CHAIN: &str = "CNI-FORWARD";
@@ -14,19 +14,18 @@ const CHAIN: &str = "CNI-FORWARD";
 ///
 /// # Errors
 /// What the kernel said; never for what is not there.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let addresses = reference::addresses(call);
     if addresses.is_empty() {
         return Ok(());
     }
-    let mut nft = Handle::new().map_err(kernel)?;
     let mut failures = Failures::default();
     for family in FAMILIES {
         let table = Table {
             family,
             name: "filter",
         };
-        failures.note(reference::remove(&mut nft, table, |nft, transaction| {
+        failures.note(reference::remove(nft, table, |nft, transaction| {
             if nft.chain(table, CHAIN)?.is_none() {
                 return Ok(());
             }

@@ -12,7 +12,6 @@ use super::conf::{Mapping, PortmapConf, invalid, mappings, protocol_name};
 use super::table::{self, Kind};
 use crate::error::kernel;
 use crate::rules;
-use crate::subnet::LOOPBACK_V4;
 
 /// All of one attachment's mappings.
 #[derive(Debug)]
@@ -94,10 +93,9 @@ impl Plan {
         if entries.is_empty() {
             return Ok(None);
         }
-        let policies: Vec<_> = addresses
-            .iter()
-            .flatten()
-            .filter_map(|address| policy(&conf, &owner, *address))
+        let places = addresses.iter().zip(&devices);
+        let policies: Vec<_> = places
+            .filter_map(|(address, device)| policy(&conf, &owner, (*address)?, device.as_deref()))
             .collect();
         let [localhost, _] = devices;
         Ok(Some(Self {
@@ -166,20 +164,21 @@ fn dedup(entries: &mut Vec<Entry>) -> Result<()> {
 
 /// What happens to packets for `address` besides what happens to most pods': those that are to be masqueraded get the
 /// mark; those that do not meet the conditions go on as if there were no mapping.
-fn policy(conf: &PortmapConf, owner: &str, address: IpNetwork) -> Option<Policy> {
+fn policy(
+    conf: &PortmapConf,
+    owner: &str,
+    address: IpNetwork,
+    device: Option<&str>,
+) -> Option<Policy> {
     if conf.is_plain(address.is_ipv6()) {
         return None;
     }
     let v6 = address.is_ipv6();
     let mark = || Expr::add_mark(1 << conf.mark_bit);
-    let marks = match (conf.snat, conf.masq_all, v6) {
-        (false, ..) => Vec::new(),
+    let marks = match (conf.snat, conf.masq_all, device) {
         (true, true, _) => vec![mark()],
-        (true, false, true) => vec![Expr::source_in(address).then(mark())],
-        (true, false, false) => vec![
-            Expr::source_in(LOOPBACK_V4).then(mark()),
-            Expr::source_in(address).then(mark()),
-        ],
+        (true, false, Some(device)) => vec![Expr::input_interface(device, true).then(mark())],
+        _ => Vec::new(),
     };
     let rules = match &conf.conditions[usize::from(v6)] {
         None => marks,

@@ -18,14 +18,13 @@ const CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "masquerading"];
 ///
 /// # Errors
 /// What the kernel said; never for what is not there.
-pub fn remove(call: &Call) -> Result<()> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let chain = chain_name(&call.conf.name, &call.attachment);
-    let mut nft = Handle::new().map_err(kernel)?;
     let mut failures = Failures::default();
     for family in FAMILIES {
         let is_its = |rule: &RuleHandle| rule.jump.as_ref() == Some(&chain);
-        failures.note(remove_chains(&mut nft, family, is_its));
-        failures.note(remove_rules(&mut nft, family, call));
+        failures.note(remove_chains(nft, family, is_its));
+        failures.note(remove_rules(nft, family, call));
     }
     failures.into_result()
 }
@@ -35,7 +34,7 @@ pub fn remove(call: &Call) -> Result<()> {
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<()> {
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
     let network = &call.conf.name;
     let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
     let keep: Vec<_> = valid
@@ -43,10 +42,9 @@ pub fn collect(call: &Call) -> Result<()> {
         .map(|attachment| chain_name(network, attachment))
         .collect();
     let of_network = format!("dnat name: \"{network}\" id: \"");
-    let mut nft = Handle::new().map_err(kernel)?;
     let mut failures = Failures::default();
     for family in FAMILIES {
-        failures.note(remove_chains(&mut nft, family, |rule| {
+        failures.note(remove_chains(nft, family, |rule| {
             let comment = rule.comment.as_ref();
             comment.is_some_and(|comment| comment.starts_with(&of_network))
                 && rule

@@ -22,34 +22,33 @@ pub type Removed = (Key, (IpAddr, u16));
 ///
 /// # Errors
 /// What the kernel said; never for what is gone already.
-pub fn remove(call: &Call) -> Result<Vec<Removed>> {
+pub fn remove(nft: &mut Handle, call: &Call) -> Result<Vec<Removed>> {
     let owner = rules::owner(&call.conf.name, &call.attachment);
-    remove_and_take_down(|mark| mark == owner)
+    remove_and_take_down(nft, |mark| mark == owner)
 }
 
 /// Removes what belongs to attachments of this network that are not valid, and says what it was.
 ///
 /// # Errors
 /// What the kernel said.
-pub fn collect(call: &Call) -> Result<Vec<Removed>> {
+pub fn collect(nft: &mut Handle, call: &Call) -> Result<Vec<Removed>> {
     let network = &call.conf.name;
     let valid = call.conf.valid_attachments.as_deref().unwrap_or_default();
     let keep: Vec<_> = valid
         .iter()
         .map(|attachment| rules::owner(network, attachment))
         .collect();
-    remove_and_take_down(|mark| {
+    remove_and_take_down(nft, |mark| {
         identity::belongs_to(mark, network) && !keep.iter().any(|valid| valid == mark)
     })
 }
 
 /// Removes what is ours, and the whole part of the table when no other port is left.
-fn remove_and_take_down(is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
-    let mut nft = Handle::new().map_err(kernel)?;
-    let removed = remove_owned(&mut nft, is_ours)?;
+fn remove_and_take_down(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
+    let removed = remove_owned(nft, is_ours)?;
     // Only now: of two calls that remove at once, each has seen the other's.
-    if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_some() && is_empty(&mut nft)? {
-        take_down(&mut nft)?;
+    if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_some() && is_empty(nft)? {
+        take_down(nft)?;
     }
     Ok(removed)
 }

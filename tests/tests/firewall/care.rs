@@ -29,7 +29,6 @@ pub fn bad_configurations() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;
     for (changes, expected, part) in [
-        (json!({"backend": "firewalld"}), 2, "trusted"),
         (json!({"backend": "ipfw"}), 7, "ipfw"),
         (json!({"ingressPolicy": "closed"}), 7, "closed"),
         (json!({"ingressPolicy": 5}), 7, "ingressPolicy"),

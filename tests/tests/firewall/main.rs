@@ -1,5 +1,7 @@
 //! `firewall`: who gets through the host to a pod and who does not, beside a FORWARD chain that drops.
+mod bus;
 mod care;
+mod firewalld;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
     let needs = [Need::HeddleCni, Need::Program("ip"), Need::Program("nft")];
     let case = |name, body| Case::new(name, body).needs(needs);
     let iptables = [Need::Program("iptables"), Need::Program("ip6tables")];
+    let bus = [Need::Program("dbus-daemon"), Need::Program("setpriv")];
     lab::main([
         case(
             "a_way_through_a_chain_that_drops",
@@ -43,6 +46,32 @@ fn main() -> ExitCode {
             care::gc_removes_the_stale_and_nothing_else,
         )
         .needs(iptables),
+        case(
+            "addresses_are_sources_of_a_zone",
+            firewalld::addresses_are_sources_of_a_zone,
+        )
+        .needs(bus),
+        case(
+            "an_address_used_again_stays_a_source",
+            firewalld::an_address_used_again_stays_a_source,
+        )
+        .needs(bus),
+        case(
+            "sources_go_in_every_condition",
+            firewalld::sources_go_in_every_condition,
+        )
+        .needs(bus),
+        case(
+            "the_reference_does_not_read_the_answer",
+            firewalld::the_reference_does_not_read_the_answer,
+        )
+        .needs(bus)
+        .needs([Need::Reference("firewall")]),
+        case(
+            "firewalld_may_be_wanted_and_missing",
+            firewalld::firewalld_may_be_wanted_and_missing,
+        )
+        .needs(bus),
         case("many_at_once", care::many_at_once).needs(iptables),
         case("del_in_every_condition", care::del_in_every_condition).needs(iptables),
         case(

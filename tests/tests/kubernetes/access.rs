@@ -66,6 +66,9 @@ fn without(kubectl: &Kubectl, role: &Value, resource: &str, verb: &str) -> Resul
             verbs.retain(|kept| *kept != *verb);
         }
     }
+    if let Some(rules) = less["rules"].as_array_mut() {
+        rules.retain(|rule| rule["verbs"] != json!([]));
+    }
     kubectl.apply(less.to_string())?;
     kubectl.run("annotate node n1 heddle.dev/vtep-mac-")?;
     forget_condition(kubectl)?;

@@ -7,14 +7,15 @@ mod joining;
 mod leaving;
 mod many;
 mod outage;
+mod scale;
 mod shared;
 mod traffic;
 mod upgrade;
 
 use std::process::ExitCode;
 
-use lab::Case;
 use lab::kubernetes::NEEDS;
+use lab::{Case, Need};
 
 fn main() -> ExitCode {
     let cases = [
@@ -37,7 +38,15 @@ fn main() -> ExitCode {
         Case::new("a_reboot_without_the_api_server", outage::api_server_away),
         Case::new("a_node_joins_again_as_another", joining::joins_again),
     ];
-    let ended = lab::main_in_order(cases.map(|case| case.needs(NEEDS)));
+    let without_cluster = [
+        Case::new("five_thousand_nodes", scale::five_thousand_nodes).needs([
+            Need::Heddle,
+            Need::HeddleCni,
+            Need::Link("vxlan"),
+        ]),
+    ];
+    let cases = cases.map(|case| case.needs(NEEDS));
+    let ended = lab::main_in_order(without_cluster.into_iter().chain(cases));
     shared::end();
     ended
 }

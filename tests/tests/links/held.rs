@@ -78,7 +78,9 @@ impl Place {
 
     /// The node without what an ADD may leave: directories and locks, which address was last, forwarding.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        const LEFT: [&str; 10] = [
+        const LEFT: [&str; 11] = [
+            // What the kernel adds when IPv6 is done with an address.
+            "\"table\":\"local\"",
             "/run/netns",
             "lab-strace",
             "last_reserved_ip",
@@ -311,7 +313,7 @@ pub fn against_the_reference(defects: &[Defect]) -> Result {
 
 /// The pod without what the kernel changes by itself when IPv6 wakes up.
 fn inside(pod: &Pod) -> Result<Snapshot> {
-    Ok(Snapshot::of(pod.space())?.without(&["/run", "/var", "conf/lo/"]))
+    Ok(Snapshot::of(pod.space())?.without(&["/run", "/var", "conf/lo/", "\"table\":\"local\""]))
 }
 
 /// The `index`-th address of a result.

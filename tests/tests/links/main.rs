@@ -1,6 +1,7 @@
 //! The plugins that give a pod a link of another kind than `bridge` does: that packets pass, what is refused and
 //! noticed, and that nothing stays behind. What the reference does wrong stands beside it.
 mod absent;
+mod foreign;
 mod held;
 mod host_device;
 mod macvlan;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         host_device::cases(),
         macvlan::cases(),
         absent::cases(),
+        foreign::cases(),
         sbr::cases(),
         tap::cases(),
         vrf::cases(),

@@ -42,7 +42,7 @@ fn tap(changes: Value) -> Value {
 
 fn everything() -> Value {
     tap(
-        json!({"mtu": 1400, "owner": 107, "group": 36, "selinuxContext": "system_u:system_r:container_t:s0"}),
+        json!({"mtu": 1400, "multiQueue": true, "selinuxContext": "system_u:system_r:container_t:s0"}),
     )
 }
 
@@ -59,9 +59,8 @@ fn as_asked() -> Result {
             &data["pi"],
             &data["multi_queue"]
         ),
-        (&json!("tap"), &json!(true), &json!(false), &json!(false))
+        (&json!("tap"), &json!(true), &json!(false), &json!(true))
     );
-    assert_eq!((&data["user"], &data["group"]), (&json!(107), &json!(36)));
     assert_eq!(
         result["interfaces"],
         json!([{"name": "eth0", "mac": shown["address"], "mtu": 1400, "sandbox": pod.netns()}])
@@ -166,9 +165,10 @@ fn bad_configurations() -> Result {
     for (changes, code, part) in [
         (json!({"mtu": 5}), 7, "\"mtu\": 5"),
         (json!({"owner": -1}), 7, "owner"),
+        (json!({"owner": 107}), 2, "\"owner\": 107"),
+        (json!({"group": 36}), 2, "\"group\": 36"),
         (json!({"group": "kvm"}), 7, "group"),
         (json!({"mac": "ff:ff:ff:ff:ff:ff"}), 7, "group address"),
-        (json!({"multiQueue": true}), 2, "\"multiQueue\""),
     ] {
         let (found, message) = place.refused(&tap(changes), "pod")?;
         ensure!(
@@ -204,7 +204,7 @@ fn check() -> Result {
 }
 
 fn del() -> Result {
-    let mut broken = conf::with(everything(), json!({"mtu": 5, "multiQueue": true}));
+    let mut broken = conf::with(everything(), json!({"mtu": 5, "owner": 107}));
     broken["ipam"]["ranges"] = json!([[{"subnet": "10.1.2.3/24"}]]);
     Place::new()?.del_in_every_condition(&everything(), &broken)
 }

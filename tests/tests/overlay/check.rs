@@ -14,7 +14,11 @@ fn check(member: &Member, words: &str) -> Result<(bool, Vec<Value>)> {
 
 fn snapshot(member: &Member) -> Result<Snapshot> {
     // What any pod leaves: the last address, the connections that its packets were, the places of its plugins.
-    Ok(Snapshot::of(member.node.space())?.without(&["/var/lib/cni/", "/run/netns"]))
+    Ok(Snapshot::of(member.node.space())?.without(&[
+        "/var/lib/cni/",
+        "/run/netns",
+        "/run/heddle/cni-calls",
+    ]))
 }
 
 pub fn everyone_is_reached() -> Result {

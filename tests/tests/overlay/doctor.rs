@@ -87,10 +87,10 @@ const FAULTS: [Fault; 13] = [
     ),
     fault(
         "a lease that nobody holds",
-        "printf 'gone\\r\\neth0' >/var/lib/cni/networks/heddle/10.32.1.77",
+        "cd /var/lib/cni/networks/heddle && printf 'gone\\r\\neth0' >10.32.1.77 && touch -d '2 minutes ago' 10.32.1.77",
         "rm /var/lib/cni/networks/heddle/10.32.1.77",
         "belong to no pod of this node: 10.32.1.77",
-        "rm 10.32.1.77",
+        "heddle gc --dry-run",
     ),
     fault(
         "a pod without a lease",
@@ -227,4 +227,45 @@ pub fn elsewhere() -> Result {
     let member = &mut cluster.members[0];
     member.stop(true)?;
     says(member, "no daemon answers at /run/heddle/heddle.sock")
+}
+
+/// What pods that have gone have left, by what is there of them; and nothing of those that live or are being made.
+pub fn leftovers() -> Result {
+    let cluster = Cluster::fixed("")?;
+    let pods = cluster.pods()?;
+    let member = &cluster.members[0];
+    let node = member.node.space();
+    let none = member.heddle("gc").ok()?;
+    ensure!(none.trim() == "no lease and no link is left over", "{none}");
+    sh(
+        node,
+        "cd /var/lib/cni/networks/heddle
+        printf 'gone\\r\\neth0' >10.32.1.77 && touch -d '2 minutes ago' 10.32.1.77
+        printf 'coming\\r\\neth0' >10.32.1.78
+        ip link add left type ifb && ip link set left alias heddle/heddle/gone/eth0",
+    )?;
+    let wanted = "lease 10.32.1.77 of container gone\nleft over: link left of container gone";
+    let said = member.heddle("gc --dry-run").ok()?;
+    ensure!(said.trim() == format!("left over: {wanted}"), "{said}");
+    let said = member.heddle("gc").env("CNI_PATH", "/opt/cni/bin").ok()?;
+    ensure!(said.contains("removed: lease 10.32.1.77"), "{said}");
+    let leases = sh(node, "ls /var/lib/cni/networks/heddle")?;
+    ensure!(
+        !leases.contains("10.32.1.77") && leases.contains("10.32.1.78"),
+        "{leases}"
+    );
+    for address in &pods[0].addresses {
+        ensure!(leases.contains(&address.to_string()), "{address}: {leases}");
+    }
+    let links = sh(node, "ip -o link show")?;
+    ensure!(!links.contains("left:"), "{links}");
+    let (good, rows) = (
+        member.heddle("check").output()?,
+        member.heddle("gc --json").ok()?,
+    );
+    ensure!(
+        good.status.success() && rows.trim() == "[]",
+        "{good:?} {rows}"
+    );
+    Ok(())
 }

@@ -68,6 +68,11 @@ fn main() -> ExitCode {
             "shells_and_man_know_the_commands",
             seeing::completions_and_manual,
         ),
+        case("gc_removes_what_pods_have_left", doctor::leftovers),
+        case(
+            "a_report_has_everything_but_secrets",
+            seeing::report_without_secrets,
+        ),
         case("cleanup_removes_all_and_only_ours", restarts::cleanup),
         case("gossip_finds_everyone", gossip::three_nodes),
         case(

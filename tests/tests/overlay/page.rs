@@ -25,7 +25,7 @@ const PEERS: usize = 200;
 /// Runs the browser on a node for some (virtual) seconds of a page.
 fn chromium(node: &Node, url: &str, size: &str, last: &str) -> Result<Output> {
     let mut command = node.command("chromium");
-    let words = "--headless --no-sandbox --disable-gpu --no-first-run --enable-logging=stderr \
+    let words = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --enable-logging=stderr \
                  --user-data-dir=/run/chromium --virtual-time-budget=15000";
     command.args(words.split_whitespace());
     command.args([&format!("--window-size={size}"), last, url]);

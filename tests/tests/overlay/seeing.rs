@@ -72,6 +72,17 @@ pub fn over_http() -> Result {
     for answer in ask("/status")? {
         ensure!(answer.contains("\"node\":\"n1\""), "{answer}");
     }
+    // A browser says where its POST comes from: no page of others' may use a socket that is forwarded to a port.
+    let mut socket = member
+        .node
+        .run(|| std::os::unix::net::UnixStream::connect("/run/heddle/heddle.sock"))?;
+    write!(
+        socket,
+        "POST /forget/n3 HTTP/1.1\r\nhost: heddle\r\norigin: http://example.net\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     // What changes something goes over the socket only.
     let mut stream = member.node.run(|| TcpStream::connect("127.0.0.1:9946"))?;
     write!(
@@ -226,5 +237,69 @@ pub fn completions_and_manual() -> Result {
         .node
         .run(|| fs::read_to_string("/run/man1/heddle-trace.1"))?;
     ensure!(page.contains("Follow a packet hop by hop"), "{page}");
+    Ok(())
+}
+
+/// The archive has what it should, and no secret, wherever that may have got to.
+pub fn report_without_secrets() -> Result {
+    let secret = "a secret that nobody may see";
+    let config = format!("membership = \"static\"\nkeys = [\"{secret}\"]");
+    let mut cluster = Cluster::new(&config)?;
+    cluster.write_nodes(&lab::overlay::NODES)?;
+    cluster.start()?;
+    cluster.ready()?;
+    let member = &cluster.members[0];
+    lab::inspect::sh(
+        member.node.space(),
+        &format!("ip link set eth0 alias '{secret}'"),
+    )?;
+    let path = member.heddle("report /run").ok()?;
+    let bytes = member.node.run(|| fs::read(path.trim()))?;
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let mut files = std::collections::BTreeMap::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let name = entry
+            .path()?
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut text = String::new();
+        entry.read_to_string(&mut text)?;
+        files.insert(name, text);
+    }
+    for (file, wanted) in [
+        ("status.json", "\"ready\": true"),
+        ("events.json", "\"kind\": \"conflist\""),
+        ("doctor.json", "\"verdict\": \"good\""),
+        ("leftovers.json", "[]"),
+        ("config.toml", "(redacted)"),
+        ("conflist.json", "heddle-host-local"),
+        ("conf-dir.txt", "10-heddle.conflist"),
+        ("links.txt", "vxlan.heddle"),
+        ("nftables.txt", "table inet heddle"),
+        ("routes4.txt", "10.32.3.0/24"),
+    ] {
+        let text = files
+            .get(file)
+            .with_context(|| format!("{file} of {:?}", files.keys()))?;
+        ensure!(text.contains(wanted), "no {wanted} in {file}: {text}");
+    }
+    ensure!(
+        files["links.txt"].contains("alias (redacted)"),
+        "{}",
+        files["links.txt"]
+    );
+    for (file, text) in &files {
+        ensure!(!text.contains(secret), "{file}: {text}");
+    }
+    let refused = member.heddle("report /nowhere").output()?;
+    ensure!(
+        refused
+            .stderr
+            .contains("cannot write /nowhere/heddle-report-n1-"),
+        "{refused:?}"
+    );
     Ok(())
 }
