@@ -14,18 +14,20 @@ use crate::system;
 /// with the files: it returns to the cluster when its quarantine is over, or by `heddle forget`.
 ///
 /// # Errors
-/// The first thing that could not be removed; everything else is.
+/// Pods that are still there: a runtime cannot take them down without the conflist, so nothing is removed. Otherwise what
+/// could not be removed; everything else is.
 pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
     let said = |error: netlink::Error| error.to_string();
     let mut removed = Vec::new();
     let mut failures = Vec::new();
+    let mut handle = Handle::new().map_err(said)?;
+    let bridge = own_bridge(&mut handle, config)?;
     let conflist = Conflist::new(config);
     match conflist.remove() {
         Ok(true) => removed.push(conflist.path().display().to_string()),
         Ok(false) => {}
         Err(why) => failures.push(why),
     }
-    let mut handle = Handle::new().map_err(said)?;
     let observed = Observed::read(&mut handle).map_err(said)?;
     let routes: Vec<_> = observed.routes.into_values().flatten().collect();
     let mut requests: Vec<_> = routes.iter().map(netlink::Route::delete).collect();
@@ -56,10 +58,11 @@ pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
             Err(error) => failures.push(error.to_string()),
         }
     }
-    match remove_bridge(&mut handle, config) {
-        Ok(true) => removed.push(config.bridge.clone()),
-        Ok(false) => {}
-        Err(why) => failures.push(why),
+    if let Some(index) = bridge {
+        match handle.execute(vec![link::delete(index)]) {
+            Err(error) if !error.is_not_found() => failures.push(error.to_string()),
+            _ => removed.push(config.bridge.clone()),
+        }
     }
     match system::restore(config) {
         Ok(restored) => removed.extend(restored),
@@ -78,24 +81,21 @@ pub fn cleanup(config: &Config) -> Result<Vec<String>, String> {
     }
 }
 
-/// The bridge was made for the conflist's pods: with the last of them gone it has no purpose.
-fn remove_bridge(handle: &mut Handle, config: &Config) -> Result<bool, String> {
+/// The index of the bridge that was made for the conflist's pods: with the last of them gone it has no purpose.
+fn own_bridge(handle: &mut Handle, config: &Config) -> Result<Option<u32>, String> {
     let said = |error: netlink::Error| error.to_string();
     let Some(bridge) = handle.link(&config.bridge).map_err(said)? else {
-        return Ok(false);
+        return Ok(None);
     };
     if bridge.alias.as_deref() != Some(BRIDGE_ALIAS) {
-        return Ok(false);
+        return Ok(None);
     }
     let links = handle.links().map_err(said)?;
     if links.iter().any(|link| link.master == Some(bridge.index)) {
         return Err(format!(
-            "{} still has pods on it and stays: drain the node, then run `heddle cleanup` again",
+            "{} still has pods on it, which cannot be taken down without the network: drain the node, then run `heddle cleanup` again",
             config.bridge
         ));
     }
-    match handle.execute(vec![link::delete(bridge.index)]) {
-        Err(error) if !error.is_not_found() => Err(said(error)),
-        _ => Ok(true),
-    }
+    Ok(Some(bridge.index))
 }

@@ -74,10 +74,16 @@ fn without(kubectl: &Kubectl, role: &Value, resource: &str, verb: &str) -> Resul
     forget_condition(kubectl)?;
     let pods = "-n heddle pods -l app.kubernetes.io/name=heddle --field-selector spec.nodeName=n1";
     let old = name(&kubectl.get(pods)?)?;
-    kubectl.run(&format!("-n heddle delete pod {old} --grace-period=1"))?;
+    kubectl.run(&format!(
+        "-n heddle delete pod {old} --grace-period=1 --wait=false"
+    ))?;
     Kubectl::until(PATIENCE, "a log that names verb and resource", || {
         let list = kubectl.get(pods)?;
         let name = name(&list)?;
+        ensure!(
+            list["items"].as_array().map_or(0, Vec::len) == 1,
+            "two pods"
+        );
         ensure!(name != old, "still the old pod");
         let restarts = &list["items"][0]["status"]["containerStatuses"][0]["restartCount"];
         ensure!(*restarts == 0, "the daemon ended {restarts} times");

@@ -89,8 +89,8 @@ fn roll(lab: &Lab, image: &str) -> Result {
     kubectl.run(&format!(
         "-n heddle set image daemonset heddle heddle={image} install={image}"
     ))?;
-    let mut status = kubectl.command("-n heddle rollout status daemonset heddle --timeout=90s");
-    status.deadline(PATIENCE * 2).ok().map(drop)
+    let mut status = kubectl.command("-n heddle rollout status daemonset heddle --timeout=300s");
+    status.deadline(PATIENCE * 4).ok().map(drop)
 }
 
 /// The Node's condition is True while another has the VXLAN port, and False again when it has not.
