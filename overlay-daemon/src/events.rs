@@ -91,7 +91,7 @@ struct Ring {
 }
 
 impl Events {
-    /// Logs and remembers it. What is repeated takes its first place's count with it, so that one flapping peer does not
+    /// Logs and remembers it. What is repeated is counted and moves to the end, so that one flapping peer does not
     /// push everything else out.
     pub fn tell(&self, news: News) {
         let remedy = news.remedy.as_ref().map(|remedy| format!(": {remedy}"));
@@ -139,8 +139,9 @@ pub async fn run(shared: Shared) {
     loop {
         look.tick().await;
         let status = shared.status();
-        // Before the first pass nothing is known that could have changed.
-        if status.passes > 0 {
+        // Before the first pass, and what came of it for the conflist, nothing is known that could have changed.
+        let is_known = shared.conflist.has_changed().unwrap_or(true);
+        if is_known && status.passes > 0 {
             for news in between(&known, &status) {
                 shared.events.tell(news);
             }

@@ -44,7 +44,10 @@ pub fn told() -> Result {
     ] {
         expect(member, kind, object, text)?;
     }
-    let quiet = events(member)?.len();
+    let early = events(member)?;
+    let is_good = |event: &Value| event["verdict"] == "good";
+    ensure!(early.iter().all(is_good), "no start is trouble: {early:#?}");
+    let quiet = early.len();
     std::thread::sleep(Duration::from_secs(3));
     ensure!(events(member)?.len() == quiet, "{:#?}", events(member)?);
 
