@@ -5,6 +5,7 @@
 mod access;
 mod joining;
 mod leaving;
+mod manifests;
 mod many;
 mod outage;
 mod scale;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             "pods_deleted_meanwhile_leave_nothing",
             many::deleted_meanwhile,
         ),
+        Case::new("the_manifests_agree", manifests::agree),
         Case::new("cleanup_leaves_nothing", leaving::leaves_nothing),
         Case::new("a_drained_node_changes_no_other", joining::drained),
         Case::new("a_reboot_without_the_api_server", outage::api_server_away),
