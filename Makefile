@@ -19,7 +19,7 @@ CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
 # What the tests use when it is there: program (or file) and the Debian package that brings it.
 PARTS := ip:iproute2 nft:nftables strace:strace /usr/lib/cni/bridge:containernetworking-plugins \
          containerd:containerd runc:runc podman:podman busybox:busybox-static etcd:etcd-server \
-         iptables:iptables conntrack:conntrack
+         iptables:iptables conntrack:conntrack chromium:chromium
 ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(part))) >/dev/null \
          || echo $(lastword $(subst :, ,$(part)))))
 

@@ -87,7 +87,8 @@ fn replace(file: &Path) -> io::Result<File> {
     Ok(full)
 }
 
-fn count(line: &str, calls: &Calls) {
+/// Counts the call that a line tells of; what is no such line tells of none.
+pub(crate) fn count(line: &str, calls: &Calls) {
     let mut words = line.split(' ');
     let (Some(plugin), Some(command), Some(result), Some(micros)) =
         (words.next(), words.next(), words.next(), words.next())

@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod events;
 mod gc;
 mod install;
 mod screen;
@@ -15,9 +16,11 @@ use clap_complete::Shell;
 use heddle::client::ask;
 use heddle::config::Config;
 use heddle::daemon::{self, Failure};
+use heddle::events::Event;
 use heddle::status::Status;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Exit codes of `sysexits.h`.
 const EX_UNAVAILABLE: u8 = 69;
@@ -72,6 +75,12 @@ enum Command {
     },
     /// Show how each peer is reached; exit code 0 when all are
     Peers {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what has happened since the daemon's start, the newest last, with the remedies
+    Events {
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -186,6 +195,7 @@ impl Command {
             self,
             Self::Status { .. }
                 | Self::Peers { .. }
+                | Self::Events { .. }
                 | Self::Doctor { .. }
                 | Self::Trace { .. }
                 | Self::Forget { .. }
@@ -207,13 +217,14 @@ impl Command {
                 };
                 show(&config, json, screen::peers, all).await
             }
+            Self::Events { json } => events::run(&config, json).await,
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
             Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
             Self::Check { to, json } => check::run(&config, &to, json).await,
             Self::Gc { dry_run, json } => gc::run(&config, dry_run, json),
             Self::Report { directory } => {
-                let status = status_of(&config).await;
-                match heddle::report::report(&config, status, &directory) {
+                let (status, events) = (status_of(&config).await, events_of(&config).await);
+                match heddle::report::report(&config, status, events, &directory) {
                     Ok(path) => say(&path.display().to_string()),
                     Err(why) => failed(&why, 1),
                 }
@@ -271,7 +282,15 @@ async fn show(
 }
 
 async fn status_of(config: &Config) -> Result<Status, String> {
-    let (_, body) = ask(&config.run_dir, Method::GET, "/status").await?;
+    document(config, "/status").await
+}
+
+async fn events_of(config: &Config) -> Result<Vec<Event>, String> {
+    document(config, "/events").await
+}
+
+async fn document<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, String> {
+    let (_, body) = ask(&config.run_dir, Method::GET, path).await?;
     serde_json::from_slice(&body)
         .map_err(|error| format!("the daemon speaks another version: {error}"))
 }

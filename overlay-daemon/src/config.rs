@@ -56,7 +56,7 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// UDP port of the probes through the overlay, the same on all nodes.
     pub probe_port: u16,
-    /// A TCP address for `/healthz`, `/readyz`, `/metrics` and `/status`, besides the socket in `run_dir`.
+    /// A TCP address for the page at `/`, `/status`, `/events`, `/healthz`, `/readyz` and `/metrics`, besides the socket in `run_dir`.
     pub http: Option<SocketAddr>,
     /// Where the daemon keeps what must outlive it.
     pub state_dir: PathBuf,

@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, watch};
 use crate::calls;
 use crate::config::Config;
 use crate::conflist::Conflist;
+use crate::doctor::Verdict;
+use crate::events::{self, Events, Kind, News};
 use crate::health::{Health, Judge, StatusFile};
 use crate::http::{self, Shared};
 use crate::local::Local;
@@ -58,8 +60,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let (commands, command_seen) = mpsc::channel(8);
     let calls = calls::none();
     let counting = calls::run(&config, calls.clone());
+    let events = Events::default();
     let shared = Shared {
         calls,
+        events: events.clone(),
         node: config.node_name.clone(),
         membership: membership.clone(),
         report: report.clone(),
@@ -82,6 +86,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         report.clone(),
         probes_out,
     );
+    let telling = events::run(shared.clone());
     let serving = http::serve(&config, shared);
     let flow = flow(
         &config,
@@ -91,15 +96,23 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             endpoints,
             conflist: conflist_out,
             health: health_out,
+            events: events.clone(),
         },
     );
-    tracing::info!(node = config.node_name, "running");
+    events.tell(News {
+        kind: Kind::Daemon,
+        verdict: Verdict::Good,
+        object: config.node_name.clone(),
+        text: format!("heddle {} has started", env!("CARGO_PKG_VERSION")),
+        remedy: None,
+    });
     tokio::select! {
         ended = source => ended.map_err(Failure::Host),
         ended = probing => ended.map_err(Failure::Host),
         ended = serving => ended.map_err(Failure::Host),
         () = flow => Ok(()),
         () = counting => Ok(()),
+        () = telling => Ok(()),
         signal = stopped() => {
             tracing::info!("{} received: the data path stays", signal?);
             Ok(())
@@ -184,6 +197,7 @@ struct Tellers {
     endpoints: watch::Sender<Vec<std::net::IpAddr>>,
     conflist: watch::Sender<Result<String, String>>,
     health: watch::Sender<Health>,
+    events: Events,
 }
 
 /// Passes on what one task says to those who need it.
@@ -214,7 +228,12 @@ async fn flow(
             }
             _ = look.tick() => {}
         }
-        let state = keep(&conflist, &membership.borrow(), &report.borrow());
+        let state = keep(
+            &conflist,
+            &membership.borrow(),
+            &report.borrow(),
+            &tell.events,
+        );
         let health = judge.judge(&membership.borrow(), &report.borrow(), &state);
         // Before anyone hears of it: whoever then asks the plugin gets the same answer.
         if *tell.health.borrow() != health
@@ -230,15 +249,32 @@ async fn flow(
 }
 
 /// Puts the conflist where it belongs, or says why it is not there.
-fn keep(conflist: &Conflist, membership: &Membership, report: &Report) -> Result<String, String> {
+fn keep(
+    conflist: &Conflist,
+    membership: &Membership,
+    report: &Report,
+    events: &Events,
+) -> Result<String, String> {
+    let tell = |verdict, text: &str, remedy: Option<&str>| {
+        events.tell(News {
+            kind: Kind::Conflist,
+            verdict,
+            object: conflist.path().display().to_string(),
+            text: text.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        });
+    };
     if membership.own_cidrs.is_empty() {
         return Err("the conflist waits for this node's pod CIDR".to_owned());
     }
     if !membership.may_hand_out {
         if conflist.fence()? {
-            tracing::warn!(
-                "{} is taken from the runtime: the node may give no addresses away",
-                conflist.path().display()
+            tell(
+                Verdict::Bad,
+                "taken from the runtime: the node may give no addresses away",
+                Some(
+                    "`heddle status` says what its claim lacks; it is put back when that is there",
+                ),
             );
         }
         return Err(
@@ -256,7 +292,7 @@ fn keep(conflist: &Conflist, membership: &Membership, report: &Report) -> Result
         };
     };
     if conflist.write(&membership.own_cidrs, local.overlay_mtu())? {
-        tracing::info!("{} written", conflist.path().display());
+        tell(Verdict::Good, "written", None);
     }
     Ok(conflist.path().display().to_string())
 }

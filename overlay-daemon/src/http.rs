@@ -1,8 +1,8 @@
-//! What the daemon answers on its socket and, where configured, on a TCP port: `/status`, `/healthz`, `/readyz`,
-//! `/metrics`, and `POST /forget/NODE` on the socket only.
+//! What the daemon answers on its socket and, where configured, on a TCP port: the page at `/`, `/status`, `/events`,
+//! `/healthz`, `/readyz`, `/metrics`, and `POST /forget/NODE` on the socket only.
 
 use axum::extract::{self, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::Calls;
 use crate::config::Config;
+use crate::events::{Event, Events};
 use crate::gc;
 use crate::membership::{Command, Membership};
 use crate::metrics;
+use crate::page;
 use crate::probe::Probes;
 use crate::reconciler::Report;
 use crate::status::{Sources, Status};
@@ -36,12 +38,15 @@ pub struct Shared {
     pub conflist: watch::Receiver<Result<String, String>>,
     /// The plugins' calls.
     pub calls: Calls,
+    /// What has happened.
+    pub events: Events,
     /// What people ask for.
     pub commands: mpsc::Sender<Command>,
 }
 
 impl Shared {
-    fn status(&self) -> Status {
+    /// What the node says of itself at the moment.
+    pub fn status(&self) -> Status {
         let sources = Sources {
             node: &self.node,
             membership: &self.membership.borrow(),
@@ -64,7 +69,9 @@ pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
     let socket = UnixListener::bind(&path)
         .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
     let open = Router::new()
+        .route("/", get(page::page))
         .route("/status", get(status))
+        .route("/events", get(events))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
@@ -91,6 +98,10 @@ async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(shared.status())
 }
 
+async fn events(State(shared): State<Shared>) -> Json<Vec<Event>> {
+    Json(shared.events.recent())
+}
+
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     let status = shared.status();
     match status.ready {
@@ -105,14 +116,20 @@ async fn metrics(State(shared): State<Shared>) -> String {
         report: &shared.report.borrow(),
         probes: &shared.probes.borrow(),
         calls: &shared.calls,
-        leases: gc::leases().unwrap_or_default().len(),
+        events: &shared.events,
+        leases: &gc::leases().unwrap_or_default(),
     })
 }
 
+/// Browsers say where a POST comes from: a page of somebody else's must not use a socket that is forwarded to a port.
 async fn forget(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     extract::Path(node): extract::Path<String>,
 ) -> StatusCode {
+    if headers.contains_key(header::ORIGIN) {
+        return StatusCode::FORBIDDEN;
+    }
     match shared.commands.send(Command::Forget(node)).await {
         Ok(()) => StatusCode::ACCEPTED,
         Err(_) => StatusCode::NOT_IMPLEMENTED,

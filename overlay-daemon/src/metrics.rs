@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::calls::Calls;
+use crate::events::Events;
 use crate::probe::Probes;
 use crate::reconciler::Report;
 use crate::status::Status;
@@ -25,6 +26,16 @@ struct KindLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FamilyLabels {
+    family: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    kind: String,
+}
+
 /// What the figures are taken from.
 #[derive(Debug)]
 pub struct Sources<'a> {
@@ -36,8 +47,10 @@ pub struct Sources<'a> {
     pub probes: &'a Probes,
     /// What the plugins were asked.
     pub calls: &'a Calls,
+    /// What has happened.
+    pub events: &'a Events,
     /// Addresses that are leased.
-    pub leases: usize,
+    pub leases: &'a [ipam::Lease],
 }
 
 /// All of it in the form that Prometheus reads.
@@ -45,6 +58,7 @@ pub fn text(sources: &Sources) -> String {
     let mut registry = Registry::with_prefix("heddle");
     node(sources, &mut registry);
     kernel(sources, &mut registry);
+    events(sources.events, &mut registry);
     probes(sources.probes, &mut registry);
     registry.register(
         "cni_call_seconds",
@@ -80,11 +94,18 @@ fn node(sources: &Sources, registry: &mut Registry) {
         peers.get_or_create(&labels).inc();
     }
     registry.register("peers", "Peers by state and path", peers);
-    gauge(
-        registry,
+    let leases = Family::<FamilyLabels, Gauge>::default();
+    for family in ["ipv4", "ipv6"] {
+        let of_it = |lease: &&ipam::Lease| lease.address.is_ipv4() == (family == "ipv4");
+        let number = sources.leases.iter().filter(of_it).count();
+        leases
+            .get_or_create(&FamilyLabels { family })
+            .set(count(number));
+    }
+    registry.register(
         "leases",
-        "Addresses of this node's pod CIDRs that are leased",
-        count(sources.leases),
+        "Addresses of this node's pod CIDRs that are leased, by family",
+        leases,
     );
     // Network, gateway and broadcast are not given out.
     let sizes = status
@@ -118,6 +139,21 @@ fn kernel(sources: &Sources, registry: &mut Registry) {
         "kernel_writes",
         "Changes made in the kernel by kind of row",
         writes,
+    );
+}
+
+fn events(events: &Events, registry: &mut Registry) {
+    let counts = Family::<EventLabels, Counter<u64, AtomicU64>>::default();
+    for (kind, count) in events.counts() {
+        // Named as in JSON.
+        let name = serde_json::to_value(kind).unwrap_or_default();
+        let kind = name.as_str().unwrap_or_default().to_owned();
+        counts.get_or_create(&EventLabels { kind }).inc_by(count);
+    }
+    registry.register(
+        "events",
+        "What `heddle events` shows, by kind, since the start",
+        counts,
     );
 }
 
@@ -156,3 +192,6 @@ fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

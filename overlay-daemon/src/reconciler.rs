@@ -211,10 +211,6 @@ impl Worker {
                 problems.push(why);
             }
         }
-        problems
-            .iter()
-            .filter(|problem| !self.report.problems.contains(problem))
-            .for_each(|problem| tracing::warn!("{problem}"));
         if problems.is_empty() && input.view.is_some() {
             self.report.carries = Some(input.own.pod_cidrs);
         }

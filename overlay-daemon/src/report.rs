@@ -11,6 +11,7 @@ use tar::{Builder, Header};
 
 use crate::config::Config;
 use crate::conflist::Conflist;
+use crate::events::Event;
 use crate::status::Status;
 use crate::{doctor, gc};
 
@@ -46,6 +47,7 @@ const FILES: [&str; 3] = ["/etc/os-release", "/proc/meminfo", "/proc/net/snmp"];
 pub fn report(
     config: &Config,
     status: Result<Status, String>,
+    events: Result<Vec<Event>, String>,
     directory: &Path,
 ) -> Result<PathBuf, String> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -62,7 +64,7 @@ pub fn report(
         seconds,
         secrets: config.keys.clone(),
     };
-    for (file, text) in own(config, status) {
+    for (file, text) in own(config, status, events) {
         archive.add(&file, &text).map_err(said)?;
     }
     for (file, command) in TOOLS {
@@ -81,12 +83,17 @@ pub fn report(
 }
 
 /// What Heddle itself knows.
-fn own(config: &Config, status: Result<Status, String>) -> Vec<(String, String)> {
+fn own(
+    config: &Config,
+    status: Result<Status, String>,
+    events: Result<Vec<Event>, String>,
+) -> Vec<(String, String)> {
     let mut redacted = config.clone();
     redacted.keys = vec![REDACTED.into(); config.keys.len()];
     let conflist = std::fs::read_to_string(Conflist::new(config).path());
     let files = [
         ("status.json", json(status.as_ref())),
+        ("events.json", json(events.as_ref())),
         (
             "doctor.json",
             json(doctor::examine(config, status).as_ref()),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use schemars::{JsonSchema, schema_for};
 
-use crate::{check, doctor, gc, status, trace};
+use crate::{check, doctor, events, gc, status, trace};
 
 fn is_documented<T: JsonSchema>(command: &str) {
     let schema = serde_json::to_string_pretty(&schema_for!(T)).unwrap() + "\n";
@@ -27,6 +27,7 @@ fn is_documented<T: JsonSchema>(command: &str) {
 #[test]
 fn what_commands_print_is_documented() {
     is_documented::<status::Status>("status");
+    is_documented::<Vec<events::Event>>("events");
     is_documented::<Vec<doctor::Finding>>("doctor");
     is_documented::<trace::Trace>("trace");
     is_documented::<Vec<check::Row>>("check");

@@ -42,6 +42,9 @@ pub struct Status {
     pub passes: u64,
     /// Changes made in the kernel since the start.
     pub writes: u64,
+    /// The same by kind of row.
+    #[serde(default)]
+    pub changes: BTreeMap<String, u64>,
 }
 
 /// One of the other nodes.
@@ -114,6 +117,12 @@ impl Sources<'_> {
             peers,
             passes: self.report.passes,
             writes: self.report.writes,
+            changes: self
+                .report
+                .changes
+                .iter()
+                .map(|(kind, count)| ((*kind).to_owned(), *count))
+                .collect(),
         }
     }
 

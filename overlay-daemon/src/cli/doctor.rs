@@ -36,15 +36,20 @@ pub(super) async fn run(config: &Config, fix: bool, json: bool) -> ExitCode {
     }
 }
 
+/// How a verdict is shown, four columns wide.
+pub(super) fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Good => "ok  ",
+        Verdict::Note => "note",
+        Verdict::Bad => "BAD ",
+    }
+}
+
 /// A line for each finding, and one for its remedy.
 fn screen(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let mark = match finding.verdict {
-            Verdict::Good => "ok  ",
-            Verdict::Note => "note",
-            Verdict::Bad => "BAD ",
-        };
+        let mark = mark(finding.verdict);
         let _ = writeln!(text, "{mark} {:<10} {}", finding.check, finding.text);
         if let Some(remedy) = &finding.remedy {
             let _ = writeln!(text, "     {:<10} -> {remedy}", "");

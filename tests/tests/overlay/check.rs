@@ -13,8 +13,13 @@ fn check(member: &Member, words: &str) -> Result<(bool, Vec<Value>)> {
 }
 
 fn snapshot(member: &Member) -> Result<Snapshot> {
-    // What any pod leaves: the last address, the connections that its packets were, the places of its plugins.
-    Ok(Snapshot::of(member.node.space())?.without(&["/var/lib/cni/", "/run/netns"]))
+    // What any pod leaves: the last address, the connections that its packets were, the places of its plugins,
+    // what they write of their calls.
+    Ok(Snapshot::of(member.node.space())?.without(&[
+        "/var/lib/cni/",
+        "/run/netns",
+        "/run/heddle/cni-calls",
+    ]))
 }
 
 pub fn everyone_is_reached() -> Result {

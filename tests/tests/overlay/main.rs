@@ -4,8 +4,10 @@
 mod bad_input;
 mod check;
 mod doctor;
+mod events;
 mod gossip;
 mod healing;
+mod page;
 mod restarts;
 mod seeing;
 mod trace;
@@ -85,6 +87,13 @@ fn main() -> ExitCode {
         case("a_range_that_is_too_small_is_named", gossip::exhausted),
         case("names_that_do_not_do_are_named", gossip::names),
         case("it_answers_over_http", seeing::over_http),
+        case("events_name_object_and_remedy", events::told),
+        case("the_page_shows_a_cluster", page::three_nodes).needs([Need::Program("chromium")]),
+        case(
+            "the_page_shows_200_nodes_and_runs_no_name",
+            page::many_nodes,
+        )
+        .needs([Need::Program("chromium")]),
         case(
             "file_environment_and_flags_go_over_each_other",
             seeing::configuration,

@@ -53,7 +53,9 @@ pub fn over_http() -> Result {
             "heddle_cni_call_seconds_count{plugin=\"bridge\",command=\"ADD\",result=\"error\"} 1",
             "heddle_kernel_writes_total{kind=\"route\"} 4",
             "heddle_kernel_writes_total{kind=\"nftables\"} 1",
-            "heddle_leases 2",
+            "heddle_leases{family=\"ipv4\"} 1",
+            "heddle_leases{family=\"ipv6\"} 1",
+            "heddle_events_total{kind=\"peer_appeared\"} 2",
             "heddle_leases_v4_limit 253",
             "heddle_probes_sent_total",
             "heddle_probe_round_trip_seconds_bucket",
@@ -64,9 +66,23 @@ pub fn over_http() -> Result {
             ensure!(answer.contains(line), "no {line} in {answer}");
         }
     }
+    for answer in ask("/events")? {
+        ensure!(answer.contains("\"object\":\"n2\""), "{answer}");
+    }
     for answer in ask("/status")? {
         ensure!(answer.contains("\"node\":\"n1\""), "{answer}");
     }
+    // A browser says where its POST comes from: no page of others' may use a socket that is forwarded to a port.
+    let mut socket = member
+        .node
+        .run(|| std::os::unix::net::UnixStream::connect("/run/heddle/heddle.sock"))?;
+    write!(
+        socket,
+        "POST /forget/n3 HTTP/1.1\r\nhost: heddle\r\norigin: http://example.net\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     // What changes something goes over the socket only.
     let mut stream = member.node.run(|| TcpStream::connect("127.0.0.1:9946"))?;
     write!(
@@ -255,6 +271,7 @@ pub fn report_without_secrets() -> Result {
     }
     for (file, wanted) in [
         ("status.json", "\"ready\": true"),
+        ("events.json", "\"kind\": \"conflist\""),
         ("doctor.json", "\"verdict\": \"good\""),
         ("leftovers.json", "[]"),
         ("config.toml", "(redacted)"),

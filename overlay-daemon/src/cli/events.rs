@@ -1,0 +1,40 @@
+//! `heddle events` for the eye.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use heddle::config::Config;
+use heddle::events::Event;
+
+use super::{EX_UNAVAILABLE, doctor, events_of, failed, say, say_json};
+
+pub(super) async fn run(config: &Config, json: bool) -> ExitCode {
+    match events_of(config).await {
+        Ok(events) if json => say_json(&events),
+        Ok(events) => say(screen(&events).trim_end()),
+        Err(why) => failed(&why, EX_UNAVAILABLE),
+    }
+}
+
+/// A line for each event, the newest last, and one for its remedy. Times are UTC.
+fn screen(events: &[Event]) -> String {
+    let mut text = String::new();
+    for Event { at, count, news } in events {
+        let times = match count {
+            1 => String::new(),
+            many => format!(" ({many} times)"),
+        };
+        let _ = writeln!(
+            text,
+            "{}  {} {}: {}{times}",
+            at.strftime("%m-%d %H:%M:%SZ"),
+            doctor::mark(news.verdict),
+            news.object,
+            news.text
+        );
+        if let Some(remedy) = &news.remedy {
+            let _ = writeln!(text, "{:<22}-> {remedy}", "");
+        }
+    }
+    text
+}
