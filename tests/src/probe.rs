@@ -4,6 +4,7 @@ mod icmp;
 mod loss;
 mod packet;
 mod tcp;
+mod throughput;
 mod udp;
 
 pub use capture::Capture;
@@ -11,4 +12,5 @@ pub use icmp::{Echo, ping, ping_within};
 pub use loss::{Loss, LossMeter};
 pub use packet::{Packet, Vxlan};
 pub use tcp::{Exchange, TcpEcho, exchange};
+pub use throughput::throughput;
 pub use udp::UdpEcho;

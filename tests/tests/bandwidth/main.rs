@@ -1,15 +1,14 @@
 //! `bandwidth`: what really goes through, in both directions, and that nothing is left of it.
 mod care;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use lab::chain::{Attached, Chain};
 use lab::inspect::{ip_one, sh};
-use lab::{Case, Need, Result, Space, conf, with_prev};
+use lab::probe::throughput;
+use lab::{Case, Need, Result, conf, with_prev};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -71,43 +70,13 @@ fn bandwidth(changes: Value) -> Value {
 
 const M: u64 = 1_000_000;
 
-/// Megabits a second that one TCP connection carries, once its first burst is over.
-fn measure(from: &Space, to: &Space, address: SocketAddr) -> Result<f64> {
-    let listener = to.run(|| TcpListener::bind(address))?;
-    let address = listener.local_addr()?;
-    let until = Instant::now() + Duration::from_millis(2500);
-    let sender = from.spawn(move || -> std::io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        while Instant::now() < until && stream.write(&[0; 64 * 1024]).is_ok() {}
-        Ok(())
-    });
-    let (mut stream, _) = listener.accept()?;
-    let (mut buffer, mut counted) = (vec![0; 256 * 1024], 0_u64);
-    let warm = Instant::now() + Duration::from_millis(700);
-    let mut started = None;
-    while Instant::now() < until {
-        let length = stream.read(&mut buffer)? as u64;
-        match started {
-            None if Instant::now() >= warm => started = Some(Instant::now()),
-            None => {}
-            Some(_) => counted += length,
-        }
-    }
-    let started = started.context("nothing came")?;
-    let seconds = started.elapsed().as_secs_f64();
-    drop(stream);
-    let _ = sender.join();
-    Ok(counted as f64 * 8.0 / seconds / M as f64)
-}
-
 fn to_pod(chain: &Chain, pod: &Attached, index: usize) -> Result<f64> {
     let address = SocketAddr::new(pod.address(index)?, 0);
-    measure(chain.node.space(), pod.pod.space(), address)
+    throughput(chain.node.space(), pod.pod.space(), address)
 }
 
 fn from_pod(chain: &Chain, pod: &Attached) -> Result<f64> {
-    measure(pod.pod.space(), chain.node.space(), "10.88.0.1:0".parse()?)
+    throughput(pod.pod.space(), chain.node.space(), "10.88.0.1:0".parse()?)
 }
 
 fn rates_are_kept_in_both_directions() -> Result {

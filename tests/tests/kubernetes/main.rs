@@ -9,6 +9,7 @@ mod manifests;
 mod many;
 mod outage;
 mod scale;
+mod shaped;
 mod shared;
 mod traffic;
 mod upgrade;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Case::new("exec_and_logs", traffic::exec_and_logs),
         Case::new("a_service_is_balanced", traffic::service),
         Case::new("a_host_port_leads_to_its_pod", traffic::host_port),
+        Case::new("annotations_shape_a_pod", shaped::annotated),
         Case::new("what_leaves_the_cluster_is_masqueraded", traffic::egress),
         Case::new("a_new_version_loses_nothing", upgrade::rolled),
         Case::new("the_condition_is_true", upgrade::condition_is_true),
