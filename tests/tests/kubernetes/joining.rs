@@ -1,7 +1,6 @@
 //! Nodes that leave and come back as others: what the remaining ones have in the kernel is exact.
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use lab::kubernetes::Kubectl;
@@ -41,21 +40,18 @@ fn cidr(lab: &Lab, node: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Waits until `node` knows exactly these CIDRs, and by VXLAN these addresses.
+/// Waits until `node` knows exactly these CIDRs, and by VXLAN these addresses. After an absence of the API server a daemon
+/// may need a minute until it tries again.
 fn wait_for(lab: &Lab, node: &str, cidrs: &[&str], vxlan: &[&str]) -> Result {
     let wanted: (BTreeSet<String>, BTreeSet<String>) = (
         cidrs.iter().map(ToString::to_string).collect(),
         vxlan.iter().map(ToString::to_string).collect(),
     );
-    wait::until(
-        Duration::from_secs(30),
-        &format!("exact rows on {node}"),
-        || {
-            let found = peers(lab, node)?;
-            ensure!(found == wanted, "{found:?}, not {wanted:?}");
-            Ok(())
-        },
-    )
+    wait::until(PATIENCE, &format!("exact rows on {node}"), || {
+        let found = peers(lab, node)?;
+        ensure!(found == wanted, "{found:?}, not {wanted:?}");
+        Ok(())
+    })
 }
 
 /// A Node deleted, and the machine joined again with another pod CIDR and another address.

@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lab::kubernetes::{BUSYBOX, Cluster, Kubectl};
 use lab::probe::ping;
-use lab::{Result, Snapshot, Space, find, oci, wait};
+use lab::{Result, Snapshot, Space, find, inspect, oci, wait};
 use serde_json::{Value, json};
 
 /// The nodes with their switch and host on it.
@@ -84,6 +84,14 @@ impl Lab {
                 .iter()
                 .try_for_each(|worker| worker.import(&file))?;
         }
+        // kube-proxy changes the node too: first let it.
+        for worker in &cluster.workers {
+            wait::until(PATIENCE, "rules of kube-proxy", || {
+                let rules = inspect::ruleset(worker.node().space())?;
+                ensure!(rules.contains("KUBE-SEP"), "not yet on {}", worker.name());
+                Ok(())
+            })?;
+        }
         let before = cluster
             .workers
             .iter()
@@ -140,22 +148,25 @@ impl Lab {
 
     /// The running pods with a label, as many as there must be, in the order of their nodes.
     pub fn pods(&self, label: &str, count: usize) -> Result<Vec<Pod>> {
-        let words = format!("pods -l {label}");
-        let running = |pods: &Value| {
-            let pods = pods["items"].as_array().map_or(&[][..], Vec::as_slice);
+        let kubectl = self.kubectl();
+        // The API server may know a container that its node has lost, and not yet the one in its place.
+        Kubectl::until(PATIENCE, &format!("{count} pods with {label}"), || {
+            let items = kubectl.list(&format!("pods -l {label}"))?;
             let is_running = |pod: &&Value| {
                 pod["status"]["containerStatuses"][0]["ready"] == true
                     && pod["metadata"]["deletionTimestamp"].is_null()
             };
-            pods.len() == count && pods.iter().filter(is_running).count() == count
-        };
-        let list = self.kubectl().wait(PATIENCE, &words, running)?;
-        let items = list["items"].as_array().into_iter().flatten();
-        let mut pods = items
-            .map(|item| self.pod(item))
-            .collect::<Result<Vec<Pod>>>()?;
-        pods.sort_by(|a, b| (&a.node, &a.name).cmp(&(&b.node, &b.name)));
-        Ok(pods)
+            let running = items.iter().filter(is_running).count();
+            ensure!(
+                running == count && items.len() == count,
+                "{running} of {} run",
+                items.len()
+            );
+            let pods = items.iter().map(|item| self.pod(item));
+            let mut pods = pods.collect::<Result<Vec<Pod>>>()?;
+            pods.sort_by(|a, b| (&a.node, &a.name).cmp(&(&b.node, &b.name)));
+            Ok(pods)
+        })
     }
 
     fn pod(&self, item: &Value) -> Result<Pod> {
