@@ -51,10 +51,7 @@ pub fn result(result: &Value) -> Result<Value> {
 pub fn pod(pod: &Space) -> Result<Value> {
     let mut seen = Vec::new();
     for link in ip(pod, "address show")? {
-        seen.push(keep(
-            &link,
-            &["ifname", "flags", "mtu", "operstate", "qdisc", "group"],
-        ));
+        seen.push(state(&link));
         seen.extend(addresses(&link));
     }
     for family in ["-4", "-6"] {
@@ -71,19 +68,21 @@ pub fn pod(pod: &Space) -> Result<Value> {
     Ok(seen.into())
 }
 
-/// A bridge, its addresses and ports, and whether the node forwards, without the same as [`pod`]. `UNKNOWN` is taken for
-/// `UP`: it means as much (Documentation/networking/operstates.rst), and which of them a bridge shows depends on the
-/// time between its own message and its first port's.
+/// A link as it is, without what a thread of the kernel's works out some time later (net/core/link_watch.c): `operstate`,
+/// and `NO-CARRIER` beside the carrier itself, which is `LOWER_UP`.
+fn state(link: &Value) -> Value {
+    let mut shown = keep(link, &["ifname", "flags", "mtu", "qdisc", "group"]);
+    if let Some(flags) = shown["flags"].as_array_mut() {
+        flags.retain(|flag| flag != "NO-CARRIER");
+    }
+    shown
+}
+
+/// A bridge, its addresses and ports, and whether the node forwards, without the same as [`pod`].
 pub fn bridge(node: &Space, name: &str) -> Result<Value> {
     let mut seen = Vec::new();
-    for mut link in ip(node, &format!("address show dev {name}"))? {
-        if link["operstate"] == "UNKNOWN" {
-            link["operstate"] = "UP".into();
-        }
-        seen.push(keep(
-            &link,
-            &["ifname", "flags", "mtu", "operstate", "qdisc", "group"],
-        ));
+    for link in ip(node, &format!("address show dev {name}"))? {
+        seen.push(state(&link));
         seen.extend(addresses(&link));
     }
     for mut port in ip(node, &format!("link show master {name}"))? {
@@ -101,7 +100,7 @@ pub fn bridge(node: &Space, name: &str) -> Result<Value> {
                     && key != "designated_bridge"
                     && key != "designated_root"
             });
-        let mut shown = keep(&port, &["flags", "mtu", "operstate", "qdisc", "group"]);
+        let mut shown = state(&port);
         shown["port"] = settings;
         seen.push(shown);
     }
