@@ -291,6 +291,9 @@ fn explain(error: &netlink::Error) -> String {
         Some(Errno::EADDRINUSE) => {
             ": another VXLAN device or program has the port, set \"vxlan_port\" on all nodes to another"
         }
+        Some(Errno::EEXIST) if error.to_string().contains("link ") => {
+            ": another VXLAN device has the number, remove it or set \"vni\" on all nodes to another"
+        }
         Some(Errno::EEXIST) => ": another program made one, remove it or change its metric",
         _ => "",
     };

@@ -35,6 +35,9 @@ impl Plugin for Bridge {
 
     fn add(&self, call: &Call) -> Result<AddResult> {
         let conf = BridgeConf::of(call)?;
+        if let Some(file) = &conf.status_file {
+            node_status::may_add(file)?;
+        }
         let mut undo = Undo::default();
         add(call, &conf, &mut undo).map_err(|error| undo.run(error))
     }

@@ -95,7 +95,7 @@ impl Listener<'_> {
     ) -> Result<(), String> {
         self.stored = cache::load(&self.file);
         let settings = watcher::Config::default().page_size(PAGE);
-        let mut events = pin!(watcher(nodes, settings).default_backoff());
+        let mut events = pin!(watcher(nodes, settings).backoff(api::Patience::default()));
         let (mut patience, mut tell, mut store) = (Some(Instant::now() + PATIENCE), None, None);
         loop {
             tokio::select! {

@@ -43,3 +43,17 @@ pub fn status(file: &Path) -> Result<()> {
         code => Err(Error::new(Code::from(code), answer.msg)),
     }
 }
+
+/// Lets a pod wait for a node that cannot take it yet: after a boot the conflist is there before the network is, and may
+/// even be of pod CIDRs that are another node's now.
+///
+/// # Errors
+/// Code 11, so that the runtime tries again, where STATUS says 50.
+pub fn may_add(file: &Path) -> Result<()> {
+    match status(file) {
+        Err(error) if error.code == Code::NotAvailable => {
+            Err(Error::new(Code::TryAgainLater, error.msg))
+        }
+        _ => Ok(()),
+    }
+}

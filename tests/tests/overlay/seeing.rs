@@ -207,6 +207,13 @@ pub fn through_the_plugin() -> Result {
     member.node.run(|| fs::remove_dir_all("/run/heddle"))?;
     let (code, why) = status()?;
     ensure!(code == 50 && why.contains("since boot"), "{code}: {why}");
+    // And what comes too early is to come again.
+    let pod = member.node.pod("early")?;
+    let (code, why) = member.plugins.add(&conf, &pod)?.failure()?;
+    ensure!(code == 11 && why.contains("since boot"), "{code}: {why}");
+    member.start()?;
+    member.wait_ready(2)?;
+    member.plugins.add(&conf, &pod)?.done()?;
     Ok(())
 }
 

@@ -7,7 +7,11 @@ use std::time::Duration;
 use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::DefaultBackoff;
 use kube::{Client, Resource};
+use rand::TryRng;
+use rand::rngs::SysRng;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::Config;
@@ -23,6 +27,30 @@ pub(super) const CONDITION: &str = "NetworkUnavailable";
 
 /// An API server that takes no connection for so long is away.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Until the next attempt at the API server: never longer than an operator would wait for it, and never at the same moment as
+/// all other nodes.
+#[derive(Default)]
+pub(super) struct Patience(DefaultBackoff);
+
+/// The longest of them.
+const LONGEST: Duration = Duration::from_secs(10);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let delay = self.0.next()?.min(LONGEST);
+        let random = SysRng.try_next_u32().unwrap_or_default();
+        Some(delay.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
 
 /// A Node, less all that Heddle does not read: a whole one has 16 KB and more, of which this is a few hundred bytes.
 #[derive(Clone, Debug, Default, Deserialize)]

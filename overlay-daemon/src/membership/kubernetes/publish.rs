@@ -8,12 +8,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::DefaultBackoff;
 use netlink::Mac;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::api::{CAPABILITIES, CONDITION, ENDPOINTS, KubeNode, Trouble, VTEP_MAC, explain};
+use super::api::{
+    CAPABILITIES, CONDITION, ENDPOINTS, KubeNode, Patience, Trouble, VTEP_MAC, explain,
+};
 use super::set;
 use crate::config::Config;
 use crate::health::Health;
@@ -59,7 +60,7 @@ pub(super) async fn run(
     mut sources: Sources,
     trouble: watch::Sender<Option<Trouble>>,
 ) {
-    let mut backoff = DefaultBackoff::default();
+    let mut backoff = Patience::default();
     let mut own = Own::default();
     loop {
         let published = sources.published.borrow_and_update().clone();
