@@ -101,6 +101,8 @@ pub fn bridge(node: &Space, name: &str) -> Result<Value> {
                     && key != "designated_root"
             });
         let mut shown = state(&port);
+        // Each has its own way to name it.
+        shown["ifname"].take();
         shown["port"] = settings;
         seen.push(shown);
     }
