@@ -236,7 +236,7 @@ async fn flow(
         );
         let health = judge.judge(&membership.borrow(), &report.borrow(), &state);
         // Before anyone hears of it: whoever then asks the plugin gets the same answer.
-        if *tell.health.borrow() != health
+        if (*tell.health.borrow() != health || !status_file.path().is_file())
             && let Err(why) = status_file.write(&health)
         {
             tracing::warn!("{why}: STATUS of the plugin goes by what it said before");

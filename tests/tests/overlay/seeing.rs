@@ -202,6 +202,12 @@ pub fn through_the_plugin() -> Result {
     )?;
     code(0)?;
 
+    // Pods wait for the file, so it comes back when somebody has removed it.
+    member
+        .node
+        .run(|| fs::remove_file("/run/heddle/cni-status"))?;
+    code(0)?;
+
     member.stop(false)?;
     // A boot begins with an empty /run.
     member.node.run(|| fs::remove_dir_all("/run/heddle"))?;
