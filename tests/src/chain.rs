@@ -1,5 +1,4 @@
 //! A pod on a bridge with another plugin chained behind: what every such plugin is held to.
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::thread;
@@ -8,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use crate::inspect::sh;
-use crate::{Fault, Node, Plugins, Pod, Result, Snapshot, conf, with_prev};
+use crate::{Node, Plugins, Pod, Result, Snapshot, conf, with_prev};
 
 /// A node, the world beyond it, which knows the way to the pods, and the plugins.
 #[derive(Debug)]
@@ -244,35 +243,21 @@ impl Chain {
             traced.trace.lines()
         );
         self.del(conf, &attached)?;
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        traced
-            .trace
-            .names()
-            .for_each(|name| *counts.entry(name).or_default() += 1);
         let before = (self.snapshot()?, Snapshot::of(attached.pod.space())?);
-        for (syscall, errno) in FAULTS {
-            // Every second setns is the way back: one that fails aborts the process.
-            let step = if syscall == "setns" { 2 } else { 1 };
-            for nth in (1..=counts.get(syscall).copied().unwrap_or(0)).step_by(step) {
-                let what = || format!("{syscall} number {nth} fails with {errno}");
-                let fault = Fault {
-                    syscall: syscall.into(),
-                    errno,
-                    nth,
-                };
-                let reply = call.clone().fault(fault).send()?;
-                if reply.is_success() {
-                    self.check(conf, &attached).with_context(what)?;
-                    self.del(conf, &attached).with_context(what)?;
-                } else if !reply.output.stdout.is_empty() {
-                    let (code, message) = reply.failure().with_context(what)?;
-                    ensure!(!message.contains("panick"), "{code}: {message}");
-                }
-                self.snapshot()?.same_as(&before.0).with_context(what)?;
-                Snapshot::of(attached.pod.space())?
-                    .same_as(&before.1)
-                    .with_context(what)?;
+        for fault in traced.trace.faults(&FAULTS) {
+            let what = || fault.to_string();
+            let reply = call.clone().fault(fault.clone()).send()?;
+            if reply.is_success() {
+                self.check(conf, &attached).with_context(what)?;
+                self.del(conf, &attached).with_context(what)?;
+            } else if !reply.output.stdout.is_empty() {
+                let (code, message) = reply.failure().with_context(what)?;
+                ensure!(!message.contains("panick"), "{code}: {message}");
             }
+            self.snapshot()?.same_as(&before.0).with_context(what)?;
+            Snapshot::of(attached.pod.space())?
+                .same_as(&before.1)
+                .with_context(what)?;
         }
         self.add(conf, &attached)?;
         self.check(conf, &attached)?;

@@ -1,8 +1,7 @@
 //! ADD with one system call failing, each in its turn: it fails cleanly or succeeds whole, and a retry works.
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use lab::{Case, Fault, Need, Node, Plugins, Result, Snapshot, conf};
+use lab::{Case, Fault, Need, Node, Plugins, Result, Snapshot, Trace, conf};
 use serde_json::{Value, json};
 
 /// What is made to fail, and with what.
@@ -61,26 +60,9 @@ fn host_local_add_with_each_call_failing() -> Result {
 /// On a node that has never seen a pod (so that the bridge and the tables are made too) and on one that has.
 fn each_call_failing(conf: &Value) -> Result {
     for fresh in [true, false] {
-        let counts = system_calls(conf, fresh)?;
-        for (syscall, errno) in FAULTS {
-            let count = counts.get(syscall).copied().unwrap_or(0);
-            // Every second setns is the way back: one that fails aborts the process, which is as good as a kill
-            // and not the matter here.
-            let step = if syscall == "setns" { 2 } else { 1 };
-            for nth in (1..=count).step_by(step) {
-                let what =
-                    format!("{syscall} number {nth} fails with {errno}, fresh node: {fresh}");
-                one_fault(
-                    conf,
-                    fresh,
-                    Fault {
-                        syscall: syscall.into(),
-                        errno,
-                        nth,
-                    },
-                )
-                .map_err(|error| error.context(what))?;
-            }
+        for fault in system_calls(conf, fresh)?.faults(&FAULTS) {
+            let what = format!("{fault}, fresh node: {fresh}");
+            one_fault(conf, fresh, fault).map_err(|error| error.context(what))?;
         }
     }
     Ok(())
@@ -95,16 +77,12 @@ fn node(conf: &Value, fresh: bool) -> Result<(Node, Plugins)> {
     Ok((node, plugins))
 }
 
-fn system_calls(conf: &Value, fresh: bool) -> Result<BTreeMap<String, usize>> {
+fn system_calls(conf: &Value, fresh: bool) -> Result<Trace> {
     let (node, plugins) = node(conf, fresh)?;
     let pod = node.pod("counted")?;
     let reply = plugins.call("ADD", conf).pod(&pod).traced().send()?;
     reply.done()?;
-    let mut counts = BTreeMap::new();
-    for name in reply.trace.names() {
-        *counts.entry(name.to_owned()).or_default() += 1;
-    }
-    Ok(counts)
+    Ok(reply.trace)
 }
 
 fn one_fault(conf: &Value, fresh: bool, fault: Fault) -> Result {

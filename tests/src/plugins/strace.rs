@@ -1,4 +1,5 @@
 //! System calls of a plugin: counted, or made to fail one at a time, with `strace`.
+use std::fmt;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,7 +24,34 @@ pub struct Trace {
     lines: Vec<String>,
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault {
+            syscall,
+            errno,
+            nth,
+        } = self;
+        write!(f, "{syscall} number {nth} fails with {errno}")
+    }
+}
+
 impl Trace {
+    /// Each of these calls failing in its turn, with its error, as often as it was made.
+    pub fn faults(&self, kinds: &[(&str, &'static str)]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (syscall, errno) in kinds {
+            // Every second setns is the way back: one that fails aborts the process, which is as good as a kill and not the
+            // matter here.
+            let step = if *syscall == "setns" { 2 } else { 1 };
+            faults.extend((1..=self.count(&[syscall])).step_by(step).map(|nth| Fault {
+                syscall: (*syscall).to_owned(),
+                errno,
+                nth,
+            }));
+        }
+        faults
+    }
+
     /// Reads and removes a log of strace.
     pub(super) fn take(log: &str) -> Result<Trace> {
         let text =

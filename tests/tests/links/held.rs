@@ -1,13 +1,12 @@
 //! What every plugin that attaches a pod is held to: DEL in every condition, a failing ADD that leaves nothing, GC,
 //! and a place to do that in.
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::resume_unwind;
 
 use anyhow::{Context, ensure};
 use lab::inspect::sh;
 use lab::probe::{Exchange, TcpEcho, exchange};
-use lab::{Call, Fault, Node, Plugins, Pod, Result, Snapshot, Space, conf, with_prev};
+use lab::{Call, Node, Plugins, Pod, Result, Snapshot, Space, conf, with_prev};
 use serde_json::{Value, json};
 
 /// A node, its neighbour on `up0`, and the plugins.
@@ -206,36 +205,22 @@ impl Place {
             traced.trace.lines()
         );
         self.plugins.del(conf, &pod)?.done()?;
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        traced
-            .trace
-            .names()
-            .for_each(|name| *counts.entry(name).or_default() += 1);
         let before = self.state(&pod)?;
-        for (syscall, errno) in FAULTS {
-            // Every second setns is the way back: one that fails aborts the process.
-            let step = if syscall == "setns" { 2 } else { 1 };
-            for nth in (1..=counts.get(syscall).copied().unwrap_or(0)).step_by(step) {
-                let what = || format!("{syscall} number {nth} fails with {errno}");
-                let fault = Fault {
-                    syscall: syscall.into(),
-                    errno,
-                    nth,
-                };
-                let reply = call.clone().fault(fault).send()?;
-                if reply.is_success() {
-                    let result = reply.result().with_context(what)?;
-                    self.plugins
-                        .check(conf, &pod, &result)?
-                        .done()
-                        .with_context(what)?;
-                    self.plugins.del(conf, &pod)?.done().with_context(what)?;
-                } else if !reply.output.stdout.is_empty() {
-                    let (code, message) = reply.failure().with_context(what)?;
-                    ensure!(!message.contains("panick"), "{code}: {message}");
-                }
-                self.same(&pod, &before).with_context(what)?;
+        for fault in traced.trace.faults(&FAULTS) {
+            let what = || fault.to_string();
+            let reply = call.clone().fault(fault.clone()).send()?;
+            if reply.is_success() {
+                let result = reply.result().with_context(what)?;
+                self.plugins
+                    .check(conf, &pod, &result)?
+                    .done()
+                    .with_context(what)?;
+                self.plugins.del(conf, &pod)?.done().with_context(what)?;
+            } else if !reply.output.stdout.is_empty() {
+                let (code, message) = reply.failure().with_context(what)?;
+                ensure!(!message.contains("panick"), "{code}: {message}");
             }
+            self.same(&pod, &before).with_context(what)?;
         }
         let result = self.plugins.add(conf, &pod)?.result()?;
         self.plugins.check(conf, &pod, &result)?.done()?;
