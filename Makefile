@@ -1,6 +1,6 @@
 # Heddle's everyday commands. `make demo` shows it, `make test` proves it; both want root (or sudo) for namespaces.
 .DEFAULT_GOAL := build
-.PHONY: build image test test-k8s demo bench lint deps missing install clean
+.PHONY: build image test test-k8s demo bench bench-peers lint deps missing install clean
 
 PROGRAMS := heddle-cni heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -15,6 +15,10 @@ OUTPUT   = $(or $(CARGO_TARGET_DIR),target)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TOOLS   := $(CURDIR)/target/tools
 CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
+# Beside cnitool they would hide the `bridge` of iproute2.
+PEERS   := $(TOOLS)/reference
+PLUGINS := github.com/containernetworking/plugins
+PEER_PLUGINS := main/bridge main/loopback ipam/host-local meta/portmap meta/bandwidth meta/firewall
 
 # What the tests use when it is there: program (or file) and the Debian package that brings it.
 PARTS := ip:iproute2 nft:nftables strace:strace /usr/lib/cni/bridge:containernetworking-plugins \
@@ -44,9 +48,13 @@ demo: build ## Three nodes, their pods and the packets between them, then nothin
 	cargo build --locked --quiet -p lab --bin demo
 	@$(AS_ROOT) $(OUTPUT)/debug/demo
 
-bench: build missing ## Our plugins beside the reference's and the kernel's own floor
+bench: build missing ## Ours beside the reference's and the kernel's floor, into docs/benchmarks (BENCH=pod,chain: those only)
 	cargo build --locked --quiet --release -p lab --bin bench
 	@$(AS_ROOT) $(OUTPUT)/release/bench
+
+bench-peers: ## The newest reference plugins, which `make bench` measures beside Debian's (wants Go)
+	GOBIN=$(PEERS) go install $(addprefix $(PLUGINS)/plugins/,$(PEER_PLUGINS:%=%@latest))
+	go version -m $(PEERS)/bridge | awk '$$1 == "mod" { print $$3 }' > $(PEERS)/VERSION
 
 lint: ## What a change has to pass besides the tests
 	cargo fmt --all --check

@@ -28,6 +28,11 @@ pub fn reference_dir() -> PathBuf {
         .into()
 }
 
+/// The directory of the newest reference plugins: where `make bench-peers` puts them.
+pub fn latest_reference_dir() -> PathBuf {
+    workspace().join("target/tools/reference")
+}
+
 /// A program on the caller's `PATH`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

@@ -94,7 +94,7 @@ fn starts_nothing() -> Result {
 }
 
 /// The second ADD of a node, traced: the first one makes the bridge and reads what is on the disk.
-fn second_add(leases: u16) -> Result<Trace> {
+fn second_add(leases: u32) -> Result<Trace> {
     let node = Node::new("leases")?;
     let plugins = Plugins::heddle(&node)?;
     let conf = conf::bridge(json!({

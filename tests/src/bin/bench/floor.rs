@@ -9,6 +9,8 @@ use netlink::netns::Netns;
 use netlink::route::{self, Route};
 use netlink::{Handle, Mac, address};
 
+use crate::duel::Clock;
+
 /// A node with a bridge, a pod on it, and a socket in either.
 pub struct Floor {
     node: Node,
@@ -30,19 +32,17 @@ impl Floor {
         Ok(Floor { node, pod })
     }
 
-    /// Adds and removes the pod's link `rounds` times and hands each time over.
-    pub fn run(&self, rounds: usize, mut each: impl FnMut(Duration, Duration) + Send) -> Result {
+    /// Adds the pod's link, and removes it.
+    pub fn round(&self, clock: &mut Clock) -> Result {
         self.node.run(|| {
             let netns = Netns::open(self.pod.netns())?;
             let (mut host, mut pod) = (Handle::new()?, Handle::in_netns(&netns)?);
-            for _ in 0..rounds {
-                let start = Instant::now();
-                add(&mut host, &mut pod, &netns)?;
-                let added = start.elapsed();
-                let start = Instant::now();
-                delete(&mut host)?;
-                each(added, start.elapsed());
-            }
+            let start = Instant::now();
+            add(&mut host, &mut pod, &netns)?;
+            clock.push("ADD", start.elapsed());
+            let start = Instant::now();
+            delete(&mut host)?;
+            clock.push("DEL", start.elapsed());
             Ok(())
         })
     }

@@ -1,23 +1,46 @@
-//! `make bench`: our plugins, the reference's and the kernel's own floor, side by side in one run.
+//! `make bench`: our plugins and daemon, the reference's and the kernel's own floor, side by side in one run.
+//!
+//! `BENCH=pod,chain` picks sections; only a whole run is written to `docs/benchmarks`.
 
 #![allow(clippy::print_stdout)]
 
 mod chain;
+mod duel;
 mod floor;
 mod leases;
 mod parallel;
 mod peers;
+mod picture;
 mod pod;
+mod row;
 mod side;
 mod start;
 mod throughput;
 mod times;
+mod written;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Instant;
 
-use lab::{Need, Result};
+use anyhow::{Context, bail};
+use lab::Result;
 
+use crate::row::Findings;
 use crate::side::Side;
+
+type Section = fn(&[Side]) -> Result<Findings>;
+
+/// In the order of the table.
+const SECTIONS: [(&str, Section); 7] = [
+    ("start", start::run),
+    ("pod", pod::run),
+    ("leases", leases::run),
+    ("parallel", parallel::run),
+    ("chain", chain::run),
+    ("peers", |_| peers::run()),
+    ("packet", |_| throughput::run()),
+];
 
 fn main() -> ExitCode {
     match bench() {
@@ -30,20 +53,38 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result {
-    let sides = match Need::Reference("bridge").missing() {
-        None => vec![Side::Heddle, Side::Reference],
-        Some(why) => {
-            println!("skipped: the reference's rows: {why}\n");
-            vec![Side::Heddle]
-        }
+    let picked = std::env::var("BENCH").unwrap_or_default();
+    let picked: Vec<&str> = picked.split(',').filter(|name| !name.is_empty()).collect();
+    let known = SECTIONS.map(|(name, _)| name);
+    if let Some(unknown) = picked.iter().find(|name| !known.contains(name)) {
+        bail!(
+            "BENCH names no section {unknown}: there are {}",
+            known.join(", ")
+        );
+    }
+    let (sides, missing) = Side::all();
+    let mut findings = Findings {
+        skipped: missing,
+        ..Findings::default()
     };
-    println!("{}", pod::table(&sides)?);
-    println!("{}", leases::table(&sides)?);
-    println!("{}", parallel::table(&sides)?);
-    println!("{}", chain::table(&sides)?);
-    println!("{}", chain::ports_table(&sides)?);
-    println!("{}", start::table(&sides)?);
-    println!("{}", peers::table()?);
-    println!("{}", throughput::table()?);
+    for (name, section) in SECTIONS {
+        if picked.is_empty() || picked.contains(&name) {
+            findings.extend(section(&sides).with_context(|| name)?);
+        }
+    }
+    println!("{}", written::table(&findings));
+    for skipped in &findings.skipped {
+        println!("skipped: {skipped}");
+    }
+    if picked.is_empty() {
+        written::keep(&findings)?;
+    }
     Ok(())
+}
+
+/// Says on stderr what is being measured, and how long after the start.
+fn progress(what: &str) {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let seconds = START.get_or_init(Instant::now).elapsed().as_secs();
+    eprintln!("{:3}:{:02}  {what}", seconds / 60, seconds % 60);
 }

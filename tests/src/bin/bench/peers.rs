@@ -6,44 +6,57 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use lab::overlay::Member;
-use lab::report::{Table, time};
 use lab::{Fabric, Node, Result, inspect, wait};
 use netlink::link::{Vxlan, VxlanInfo};
 use netlink::{FdbEntry, Handle, Mac, Neighbour, Request, Route};
 
-use crate::times::ratio;
+use crate::progress;
+use crate::row::{Findings, Row};
 
 const PEERS: u16 = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn table() -> Result<Table> {
-    let mut table = Table::new(&[
-        "5 000 peers",
-        "from empty",
-        "÷ Heddle",
-        "unchanged restart",
-        "its writes",
-        "daemon's memory",
-    ]);
+pub fn run() -> Result<Findings> {
+    progress("peers: 5,000 from empty");
     let fabric = Fabric::new()?;
     fabric.switch(1)?;
     let heddle = heddle(&fabric)?;
-    table.row([
-        "Heddle: nexthop objects, in batches".to_owned(),
-        time(heddle.programmed),
-        ratio(heddle.programmed, heddle.programmed),
-        time(heddle.restarted),
-        heddle.writes.to_string(),
-        format!("{:.1} MB", heddle.memory),
-    ]);
-    for (name, together) in [
-        ("a route with its own gateway each, one by one", 1),
-        ("the same, in batches", 250),
-    ] {
-        let took = by_gateways(together)?;
-        table.row([name.to_owned(), time(took), ratio(took, heddle.programmed)]);
-    }
-    Ok(table)
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let what = "5,000 peers from empty";
+    let row = Row::new("peers.empty.5000", what, "µs", micros(heddle.programmed));
+    let one_by_one = micros(by_gateways(1)?);
+    let batches = micros(by_gateways(250)?);
+    let mut rows = row.beside(
+        [
+            ("route, neighbour and FDB one by one", one_by_one),
+            ("the same in batches", batches),
+        ]
+        .into_iter(),
+    );
+    let restarted = micros(heddle.restarted);
+    rows.push(Row::new(
+        "peers.restart.5000",
+        "5,000 peers, unchanged restart",
+        "µs",
+        restarted,
+    ));
+    let writes = heddle.writes as f64;
+    rows.push(Row::new(
+        "peers.restart.writes",
+        "its writes to the kernel",
+        "count",
+        writes,
+    ));
+    rows.push(Row::new(
+        "peers.memory.5000",
+        "daemon's memory, 5,000 peers",
+        "MB",
+        heddle.memory,
+    ));
+    Ok(Findings {
+        rows,
+        ..Findings::default()
+    })
 }
 
 struct Measured {

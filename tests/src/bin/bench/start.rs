@@ -1,42 +1,59 @@
 //! The executable itself: how soon it answers, how large it is.
 use std::fs;
 
-use lab::report::{Table, time};
 use lab::{Result, find};
 use serde_json::json;
 
-use crate::side::Side;
-use crate::times::Times;
+use crate::duel::Duel;
+use crate::progress;
+use crate::row::{Findings, Row};
+use crate::side::{Seat, Side};
+use crate::times::MEDIAN;
 
 const ROUNDS: usize = 200;
 /// What a node with `bridge`, `host-local` and `loopback` needs of the reference.
 const REFERENCE_FILES: [&str; 3] = ["bridge", "host-local", "loopback"];
 
-pub fn table(sides: &[Side]) -> Result<Table> {
-    let mut table = Table::new(&["the executable", "VERSION median", "p99", "bytes"]);
-    for &side in sides {
-        let plugins = side.on_new_node()?;
-        let conf = json!({"cniVersion": "1.0.0", "type": "bridge"});
-        let times = plugins.node().run(|| -> Result<Times> {
-            let mut times = Times::default();
-            for _ in 0..ROUNDS {
-                times.push(side.timed("VERSION", &conf, "")?);
-            }
-            Ok(times)
-        })?;
-        let bytes: u64 = match side {
-            Side::Heddle => fs::metadata(find::heddle_cni()?)?.len(),
-            Side::Reference => REFERENCE_FILES
-                .iter()
-                .map(|name| Ok(fs::metadata(find::reference_dir().join(name))?.len()))
-                .sum::<Result<u64>>()?,
-        };
-        table.row([
-            side.name().to_owned(),
-            time(times.median()),
-            time(times.p99()),
-            bytes.to_string(),
-        ]);
+pub fn run(sides: &[Side]) -> Result<Findings> {
+    progress("start: VERSION");
+    let seats: Vec<Seat> = sides.iter().map(Side::on_new_node).collect::<Result<_>>()?;
+    let conf = json!({"cniVersion": "1.0.0", "type": "bridge"});
+    let mut duel = Duel::default();
+    for seat in &seats {
+        duel.seat(seat, |seat, clock| {
+            clock.push("VERSION", seat.side.timed("VERSION", &conf, "")?);
+            Ok(())
+        });
     }
-    Ok(table)
+    duel.run(ROUNDS)?;
+    let mut rows = duel.rows(
+        "start.version",
+        "VERSION: from fork to exit",
+        "VERSION",
+        MEDIAN,
+    );
+    let bytes = |side: &Side| -> Result<f64> {
+        let files = match side.ours {
+            true => vec![find::heddle_cni()?],
+            false => REFERENCE_FILES
+                .iter()
+                .map(|name| side.directory().join(name))
+                .collect(),
+        };
+        let sizes = files
+            .iter()
+            .map(|file| Ok(fs::metadata(file)?.len() as f64));
+        sizes.sum()
+    };
+    let sizes: Vec<f64> = sides.iter().map(bytes).collect::<Result<_>>()?;
+    let what = "size of bridge, host-local and loopback (ours: of all plugins)";
+    let peers = sides.iter().zip(&sizes).skip(1);
+    rows.extend(
+        Row::new("start.size", what, "bytes", sizes[0])
+            .beside(peers.map(|(side, size)| (side.name.as_str(), *size))),
+    );
+    Ok(Findings {
+        rows,
+        ..Findings::default()
+    })
 }

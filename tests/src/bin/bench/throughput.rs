@@ -10,6 +10,9 @@ use lab::overlay::{Cluster, Placed};
 use lab::report::Table;
 use lab::{Fabric, Node, Pod, Result, Space};
 
+use crate::progress;
+use crate::row::Findings;
+
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_millis(1500);
 /// What both sides write and read at once, in bytes.
@@ -38,7 +41,14 @@ struct Figures {
 /// The one that the others are held against.
 const UNIT: usize = 1;
 
-pub fn table() -> Result<Table> {
+/// Prints its table; it has no rows yet.
+pub fn run() -> Result<Findings> {
+    progress("packet: throughput and round trips");
+    println!("{}", table()?);
+    Ok(Findings::default())
+}
+
+fn table() -> Result<Table> {
     let mut plain = Cluster::fixed("masquerade = false")?;
     let mut masquerading = Cluster::fixed("")?;
     let (plain_pods, masquerading_pods) = (plain.pods()?, masquerading.pods()?);
