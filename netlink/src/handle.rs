@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::address::{self, Address};
 use crate::error::Result;
 use crate::fdb::{self, FdbEntry};
-use crate::link::{self, Link, LinkSettings, PortVlan};
+use crate::link::{self, Counters, Link, LinkSettings, PortVlan};
 use crate::neighbour::{self, Neighbour};
 use crate::netns::Netns;
 use crate::nexthop::{self, Nexthop};
 use crate::request::Request;
-use crate::route::{self, Route, RouteFilter, RouteHop};
+use crate::route::{self, RefusingRoute, Route, RouteFilter, RouteHop};
 use crate::rule::{self, Rule};
 use crate::socket::Socket;
 use crate::tc;
@@ -94,6 +94,14 @@ impl Handle {
         link::list(&mut self.0)
     }
 
+    /// What one link has carried; `None` when there is none. Equals `ip -s link show dev NAME`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn counters(&mut self, index: u32) -> Result<Option<Counters>> {
+        link::counters::get(&mut self.0, index)
+    }
+
     /// The token bucket that is a link's queue; `None` when another queue is. Equals `tc qdisc show dev NAME root`.
     ///
     /// # Errors
@@ -150,6 +158,15 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>> {
         route::list(&mut self.0, filter)
+    }
+
+    /// The routes of all tables that lead nowhere on purpose. Equals `ip route show table all type blackhole`, and so on
+    /// for `unreachable` and `prohibit`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn refusing_routes(&mut self) -> Result<Vec<RefusingRoute>> {
+        route::list_refusing(&mut self.0)
     }
 
     /// The rules by which packets are routed. Equals `ip rule show` and `ip -6 rule show`.

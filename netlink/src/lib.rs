@@ -39,5 +39,5 @@ pub use monitor::{Event, Monitor};
 pub use neighbour::Neighbour;
 pub use nexthop::Nexthop;
 pub use request::Request;
-pub use route::{Route, RouteFilter, RouteHop};
+pub use route::{Refusal, RefusingRoute, Route, RouteFilter, RouteHop};
 pub use rule::Rule;

@@ -2,6 +2,7 @@
 //! here has a file in `link/`.
 
 mod bridge;
+pub(crate) mod counters;
 mod dummy;
 mod ifb;
 mod ipvlan;
@@ -24,6 +25,7 @@ use netlink_packet_route::link::{
 };
 
 pub use self::bridge::{Bridge, BridgeInfo, set_vlan_filtering};
+pub use self::counters::Counters;
 pub use self::dummy::Dummy;
 pub use self::ifb::Ifb;
 pub use self::ipvlan::{Ipvlan, IpvlanMode};

@@ -1,6 +1,7 @@
 //! Routes.
 
 mod read;
+mod refusing;
 
 use std::net::IpAddr;
 
@@ -13,6 +14,8 @@ use netlink_packet_route::route::{
 };
 
 pub(crate) use self::read::{list, lookup};
+pub(crate) use self::refusing::list as list_refusing;
+pub use self::refusing::{Refusal, RefusingRoute};
 use crate::request::Request;
 
 const RTM_NEWROUTE: u16 = 24;
@@ -72,6 +75,9 @@ pub struct RouteHop {
     pub src: Option<IpAddr>,
     /// Whether it would arrive at this host.
     pub local: bool,
+    /// The largest packet in bytes that the route takes, where it is not the link's: as the route says, or as was learned
+    /// on the way.
+    pub mtu: Option<u32>,
 }
 
 impl Route {

@@ -1,8 +1,10 @@
 //! `heddle trace`: the life of a packet, hop by hop, read from the kernel as it is now.
 
 mod bridge;
+mod hop;
 mod node;
 mod pod;
+mod refused;
 mod underlay;
 
 use std::net::IpAddr;
@@ -11,6 +13,7 @@ use std::ops::ControlFlow;
 use netlink::{Handle, Link, nft};
 use serde::Serialize;
 
+pub use self::hop::{Counters, Hop, Problem};
 use self::pod::Pod;
 use crate::config::Config;
 use crate::status::Status;
@@ -29,74 +32,6 @@ pub struct Trace {
     pub mtu: Option<u32>,
     /// Each object that it passes.
     pub hops: Vec<Hop>,
-}
-
-/// An object that a packet passes, or does not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Hop {
-    /// Whose object it is: `pod`, `node`, `underlay`, or a peer's name.
-    pub place: String,
-    /// The object.
-    pub object: String,
-    /// What it does with the packet.
-    pub what: String,
-    /// Whether Heddle made it.
-    pub ours: bool,
-    /// Its MTU in bytes, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-    /// Why the packet gets no further.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Problem>,
-}
-
-/// Why a packet gets no further.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Problem {
-    /// A sentence.
-    pub reason: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-impl Hop {
-    fn new(place: &str, object: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            place: place.to_owned(),
-            object: object.into(),
-            what: what.into(),
-            ours: false,
-            mtu: None,
-            problem: None,
-        }
-    }
-
-    fn link(place: &str, link: &Link, what: impl Into<String>) -> Self {
-        let kind = link.kind.as_deref().unwrap_or("device");
-        let ours = link
-            .alias
-            .as_deref()
-            .is_some_and(|alias| alias.starts_with("heddle"));
-        Self {
-            mtu: Some(link.mtu),
-            ..Self::new(place, format!("{kind} {}", link.name), what)
-        }
-        .owned(ours || link.name == crate::names::DEVICE)
-    }
-
-    fn owned(self, ours: bool) -> Self {
-        Self { ours, ..self }
-    }
-
-    fn blocked(self, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        let problem = Some(Problem {
-            reason: reason.into(),
-            remedy: remedy.into(),
-        });
-        Self { problem, ..self }
-    }
 }
 
 /// Whether the packet goes on, with what the next hop needs.

@@ -11,16 +11,16 @@ use crate::error::Result;
 use crate::request::emit;
 use crate::socket::Socket;
 
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_GETROUTE: u16 = 26;
 /// The kernel's own table of local and broadcast addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-const ABOUT: &str = "a route";
+pub(super) const ABOUT: &str = "a route";
 /// Length of `struct rtmsg`.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 /// Length of `struct rtnexthop`.
 const HOP_HEADER: usize = 8;
 
@@ -29,14 +29,14 @@ const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 const RTM_F_CLONED: u32 = 0x200;
 const RTNH_F_ONLINK: u32 = 4;
-const RTA_DST: u16 = 1;
+pub(super) const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
+pub(super) const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
+pub(super) const RTA_TABLE: u16 = 15;
 const RTA_NH_ID: u16 = 30;
 const RTAX_MTU: u16 = 2;
 const RTAX_ADVMSS: u16 = 8;
@@ -84,12 +84,18 @@ pub(crate) fn lookup(socket: &mut Socket, destination: IpAddr) -> Result<Option<
             let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
             let local = header[7] == RTN_LOCAL;
             let reachable = local || header[7] == RTN_UNICAST;
-            let (mut dev, mut gw, mut src) = (None, None, None);
+            let (mut dev, mut gw, mut src, mut mtu) = (None, None, None, None);
             each(ABOUT, attributes, &mut |kind, value| {
                 match kind {
                     RTA_OIF => dev = Some(number(value)),
                     RTA_GATEWAY => gw = ip(value),
                     RTA_PREFSRC => src = ip(value),
+                    RTA_METRICS => each(ABOUT, value, &mut |kind, value| {
+                        if kind == RTAX_MTU {
+                            mtu = Some(number(value)).filter(|mtu| *mtu > 0);
+                        }
+                        Ok(())
+                    })?,
                     _ => {}
                 }
                 Ok(())
@@ -99,6 +105,7 @@ pub(crate) fn lookup(socket: &mut Socket, destination: IpAddr) -> Result<Option<
                 gw,
                 src,
                 local,
+                mtu,
             }))
         },
     );
@@ -116,15 +123,22 @@ fn is_unreachable(errno: nix::errno::Errno) -> bool {
     )
 }
 
+/// Any address of a family, if it is one of IP's.
+pub(super) fn any(family: u8) -> Option<IpAddr> {
+    match family {
+        AF_INET => Some([0, 0, 0, 0].into()),
+        AF_INET6 => Some([0_u16; 8].into()),
+        _ => None,
+    }
+}
+
 /// A unicast route of IPv4 or IPv6, one for each of its equal-cost paths; nothing for every other.
 fn parse(payload: &[u8]) -> Result<Vec<Route>> {
     let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
     let [family, length, _, _, table, protocol, scope, kind, ..] = *header;
     let flags = number(&header[8..]);
-    let any: IpAddr = match family {
-        AF_INET => [0, 0, 0, 0].into(),
-        AF_INET6 => [0_u16; 8].into(),
-        _ => return Ok(Vec::new()),
+    let Some(any) = any(family) else {
+        return Ok(Vec::new());
     };
     if kind != RTN_UNICAST || flags & RTM_F_CLONED != 0 {
         return Ok(Vec::new());

@@ -178,3 +178,18 @@ pub fn a_vxlan_device_is_what_was_asked_for() {
     assert_refused(&error, Errno::EEXIST, "create VXLAN device twin");
     assert_ne!(text(&error), "", "{error:?}");
 }
+
+pub fn what_it_has_carried_is_counted() {
+    let mut host = handle();
+    let index = index("lo");
+    sh("ip link set lo up");
+    let before = host.counters(index).unwrap().unwrap();
+    std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .send_to(&[0; 100], "127.0.0.1:9")
+        .unwrap();
+    let after = host.counters(index).unwrap().unwrap();
+    assert!(after.tx_packets > before.tx_packets);
+    assert!(after.rx_bytes >= before.rx_bytes + 128, "{after:?}");
+    assert_eq!(host.counters(4_000_000).unwrap(), None);
+}

@@ -38,7 +38,8 @@ fn main() -> ExitCode {
             a_veth_whose_peer_stays_here_says_so,
             a_name_that_is_taken_on_either_side_is_refused,
             a_bridge_is_born_down_with_its_mtu,
-            a_vxlan_device_is_what_was_asked_for
+            a_vxlan_device_is_what_was_asked_for,
+            what_it_has_carried_is_counted
         ),
         cases!(
             ports,
@@ -78,7 +79,8 @@ fn main() -> ExitCode {
             another_path_is_added_beside_the_first,
             delete_takes_the_one_that_is_meant,
             onlink_takes_a_gateway_that_no_subnet_knows,
-            a_thousand_are_listed
+            a_thousand_are_listed,
+            those_that_lead_nowhere_are_listed_apart
         ),
         cases!(rules, they_are_made_listed_and_deleted),
         cases!(

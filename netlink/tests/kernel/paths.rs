@@ -130,6 +130,7 @@ pub fn a_lookup_says_where_a_packet_would_go() {
         gw: gw.map(addr),
         src: Some(addr(src)),
         local: false,
+        mtu: None,
     };
     let mut to = |destination: &str| host.route_to(addr(destination)).unwrap();
     assert_eq!(to("10.1.0.9"), Some(hop(Some("10.0.0.2"), "10.0.0.1")));

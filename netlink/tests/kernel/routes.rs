@@ -1,6 +1,6 @@
 //! Routes: made, replaced, deleted, with all that can be said of one.
 use ipnetwork::IpNetwork;
-use netlink::{Handle, Route, RouteFilter};
+use netlink::{Handle, Refusal, RefusingRoute, Route, RouteFilter};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
@@ -266,4 +266,30 @@ pub fn a_thousand_are_listed() {
     let listed = host.routes(ours).unwrap();
     assert_eq!(listed.len(), 1000);
     assert!((0..1000).all(|number| listed.iter().any(|route| route.dst == dst(number))));
+}
+
+pub fn those_that_lead_nowhere_are_listed_apart() {
+    let mut host = handle();
+    uplink(&mut host);
+    let made = [
+        ("10.9.1.0/24", "blackhole", Refusal::Blackhole),
+        ("10.9.2.0/24", "unreachable", Refusal::Unreachable),
+        ("fd09:3::/64", "prohibit", Refusal::Prohibit),
+    ];
+    for (dst, kind, refusal) in made {
+        sh(&format!(
+            "ip route add {kind} {dst} metric 7 proto 176 table 1000"
+        ));
+        let all = host.refusing_routes().unwrap();
+        let wanted = RefusingRoute {
+            dst: net(dst),
+            refusal,
+            table: 1000,
+            protocol: 176,
+            priority: 7,
+        };
+        assert!(all.contains(&wanted), "{all:?}");
+        let unicast = host.routes(RouteFilter::default()).unwrap();
+        assert!(unicast.iter().all(|route| route.dst != net(dst)));
+    }
 }

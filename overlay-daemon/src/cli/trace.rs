@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use heddle::config::Config;
-use heddle::trace::{self, Trace};
+use heddle::trace::{self, Hop, Trace};
 
 use super::{failed, say, say_json, status_of};
 
@@ -42,10 +42,11 @@ fn screen(trace: &Trace) -> String {
         };
         let _ = writeln!(
             text,
-            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}",
+            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}{}",
             number + 1,
             hop.place,
-            hop.object
+            hop.object,
+            lost(hop)
         );
         if let Some(problem) = &hop.problem {
             let _ = writeln!(
@@ -62,4 +63,21 @@ fn screen(trace: &Trace) -> String {
     };
     let _ = writeln!(text, "{end}");
     text
+}
+
+/// A line of its own where something has been lost.
+fn lost(hop: &Hop) -> String {
+    let counted = hop
+        .counters
+        .filter(|counted| counted.rx_lost + counted.tx_lost > 0);
+    counted.map_or_else(String::new, |counted| {
+        format!(
+            "\n     {:<8} lost since it was made: {} of {} in, {} of {} out",
+            "",
+            counted.rx_lost,
+            counted.rx_packets + counted.rx_lost,
+            counted.tx_lost,
+            counted.tx_packets + counted.tx_lost
+        )
+    })
 }

@@ -6,6 +6,7 @@ use netlink::nft::{Family, Table};
 use netlink::sysctl::Tree;
 use netlink::{Route, RouteFilter};
 
+use super::refused::refused;
 use super::underlay::Way;
 use super::{Hop, Step, Tracer};
 use crate::names::PROTOCOL;
@@ -26,6 +27,9 @@ impl Tracer<'_> {
         // ENETUNREACH and its like are answers.
         let found = self.route.route_to(dst).unwrap_or_default();
         let Some(found) = found else {
+            if let Some(hop) = refused(&mut self.route, "node", dst) {
+                self.pass(hop)?;
+            }
             let (reason, remedy) = self.explain_no_route(dst);
             self.pass(Hop::new("node", format!("route to {dst}"), "").blocked(reason, remedy))?;
             return Step::Break(());
@@ -66,7 +70,7 @@ impl Tracer<'_> {
         let gateway = gw.map_or_else(String::new, |gw| format!("via {gw} "));
         let shown = best.map_or_else(|| format!("to {dst}"), |route| route.dst.to_string());
         let hop = Hop {
-            mtu: best.and_then(|route| route.mtu),
+            mtu: found.mtu,
             ..Hop::new(
                 "node",
                 format!("route {shown}"),

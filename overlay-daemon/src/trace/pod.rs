@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use netlink::netns::Netns;
-use netlink::{Handle, Link};
+use netlink::{Handle, Link, link};
 
+use super::refused::refused;
 use super::{Hop, Step, Tracer};
 use crate::gc;
 
@@ -135,7 +136,9 @@ impl Tracer<'_> {
         let found = match looked_up {
             Ok(Some(found)) => found,
             Ok(None) => {
-                let hop = route.blocked(format!("the pod has no route to {dst}"), AGAIN);
+                let hop = refused(&mut inside, "pod", dst).unwrap_or_else(|| {
+                    route.blocked(format!("the pod has no route to {dst}"), AGAIN)
+                });
                 self.pass(hop)?;
                 return Step::Continue(None);
             }
@@ -161,11 +164,13 @@ impl Tracer<'_> {
         let by = found.gw.map_or_else(String::new, |gw| format!("via {gw} "));
         self.pass(Hop {
             what: format!("{by}dev {}", eth.name),
+            mtu: found.mtu,
             ..Hop::new("pod", format!("route to {dst}"), "").owned(true)
         })?;
         let port = eth.peer_index.and_then(|index| self.link(index)).cloned();
         let eth = named_as(eth, port.as_ref());
-        self.interface("pod", &eth, "leaves the pod")?;
+        let counted = inside.counters(eth.index).ok().flatten();
+        self.stands("pod", &eth, counted, "leaves the pod")?;
         let Some(port) = port else {
             let hop =
                 Hop::link("pod", &eth, "").blocked("its other end is not on this host", AGAIN);
@@ -193,10 +198,13 @@ impl Tracer<'_> {
         let read = Handle::in_netns(netns).and_then(|mut inside| {
             let addresses = inside.addresses(None)?;
             let holder = addresses.iter().find(|address| address.network.ip() == dst);
-            let index = holder.map(|address| address.index);
-            index.map_or(Ok(None), |index| inside.link_by_index(index))
+            let Some(index) = holder.map(|address| address.index) else {
+                return Ok(None);
+            };
+            let counted = inside.counters(index)?;
+            Ok(inside.link_by_index(index)?.map(|eth| (eth, counted)))
         });
-        let Some(eth) = self.ask("pod", "its interface", read)? else {
+        let Some((eth, counted)) = self.ask("pod", "its interface", read)? else {
             let hop = Hop::new("pod", format!("address {dst}"), "");
             return self.pass(hop.blocked("the pod does not have it any more", AGAIN));
         };
@@ -205,13 +213,27 @@ impl Tracer<'_> {
         if let Some(port) = port {
             self.interface("node", &port, "the host's end of the pair")?;
         }
-        self.interface("pod", &eth, "enters the pod")?;
+        self.stands("pod", &eth, counted, "enters the pod")?;
         self.pass(Hop::new("pod", format!("address {dst}"), "arrives").owned(true))
     }
 
-    /// An interface that has to be up.
+    /// An interface of the host's that has to be up.
     pub(super) fn interface(&mut self, place: &str, link: &Link, what: &str) -> Step {
-        let hop = Hop::link(place, link, what);
+        let counted = self.route.counters(link.index).ok().flatten();
+        self.stands(place, link, counted, what)
+    }
+
+    fn stands(
+        &mut self,
+        place: &str,
+        link: &Link,
+        counted: Option<link::Counters>,
+        what: &str,
+    ) -> Step {
+        let hop = Hop {
+            counters: counted.map(Into::into),
+            ..Hop::link(place, link, what)
+        };
         self.pass(match (link.up, link.carrier) {
             (false, _) => hop.blocked(
                 format!("{} is down", link.name),

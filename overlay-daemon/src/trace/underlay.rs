@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use netlink::Link;
 
+use super::refused::refused;
 use super::{Hop, Step, Tracer};
 use crate::names::{DEVICE, PROTOCOL};
 
@@ -116,9 +117,11 @@ impl Tracer<'_> {
     fn interface_below(&mut self, to: IpAddr) -> Step {
         let found = self.route.route_to(to).ok().flatten();
         let Some(found) = found else {
-            let hop = Hop::new("underlay", format!("route to {to}"), "");
-            return self
-                .pass(hop.blocked(format!("the host has no route to {to}"), "ip route show"));
+            let hop = refused(&mut self.route, "underlay", to).unwrap_or_else(|| {
+                let hop = Hop::new("underlay", format!("route to {to}"), "");
+                hop.blocked(format!("the host has no route to {to}"), "ip route show")
+            });
+            return self.pass(hop);
         };
         let Some(dev) = self.link(found.dev).cloned() else {
             return Step::Break(());

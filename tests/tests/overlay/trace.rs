@@ -59,6 +59,11 @@ pub fn every_way() -> Result {
         let over = arrives(member, &own, &address(&pods[2]), &by_vxlan)?;
         ensure!(over["mtu"] == 1450, "{over:#}");
         let fdb = &over["hops"][8];
+        let eth = &over["hops"][1];
+        ensure!(
+            eth["counters"]["tx_packets"].is_u64() && fdb["counters"].is_null(),
+            "{over:#}"
+        );
         ensure!(
             fdb["what"] == "dst 192.0.2.13" && fdb["ours"] == true,
             "{fdb:#}"
@@ -173,6 +178,27 @@ fn faults() -> Vec<Fault> {
             "route 0.0.0.0/0",
             "is missing, and the packet leaves the cluster",
             "",
+        ),
+        fault(
+            "ip route add blackhole 10.32.3.0/25",
+            2,
+            "route 10.32.3.0/25",
+            "a blackhole route drops what goes to 10.32.3.0/25",
+            "ip route delete blackhole 10.32.3.0/25",
+        ),
+        fault(
+            "ip netns exec pod ip route add prohibit 10.32.0.0/16",
+            2,
+            "route 10.32.0.0/16",
+            "a prohibit route drops",
+            "ip netns exec pod ip route delete prohibit 10.32.0.0/16",
+        ),
+        fault(
+            "ip route add unreachable 192.0.2.13",
+            2,
+            "route 192.0.2.13/32",
+            "an unreachable route drops",
+            "ip route delete unreachable 192.0.2.13",
         ),
         fault(
             "ip -6 neighbour flush nud permanent dev vxlan.heddle",
