@@ -187,7 +187,7 @@ fn input(config: &Config, membership: &Membership) -> Input {
         own,
         view: membership
             .is_known
-            .then(|| View::new(membership.nodes.iter().cloned())),
+            .then(|| View::new(membership.nodes.iter().cloned(), config)),
         is_settled: membership.is_settled,
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod claims;
 pub mod elector;
+pub mod ledger;
 pub mod machine;
 pub mod records;
 pub mod seal;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use claims::{Claim, ClaimState, Fence};
 pub use elector::Grant;
+pub use ledger::Ledger;
 pub use machine::Machine;
 pub use records::Record;
 pub use seal::Key;
@@ -117,10 +119,12 @@ pub enum Output {
         to: SocketAddr,
         /// All of it.
         bytes: Vec<u8>,
+        /// Whether it promises what an earlier [`Output::Store`] holds: not to be sent before that is written.
+        is_promise: bool,
     },
     /// Write this down, with fsync, before carrying out what follows. If several inputs are handled at once only the
-    /// last one need be written, before everything that follows the first one. If it cannot be written, the
-    /// machine must be thrown away.
+    /// last one need be written, before everything that follows the first one. While it cannot be written,
+    /// [`Ledger`] says what may be done all the same.
     Store(Box<Stored>),
     /// [`Gossip::nodes`] or [`Gossip::claim`] may say something new.
     Changed,

@@ -144,8 +144,24 @@ impl Desired {
         };
         let vtep = peer.endpoints.iter().find(same_family).copied();
         reach.endpoint = vtep;
+        if let Some(ip) = peer
+            .endpoints
+            .iter()
+            .find(|ip| local.endpoints.contains(ip))
+        {
+            reach.fail(format!(
+                "its underlay address {ip} is this node's own: give each node its own"
+            ));
+            return reach;
+        }
         self.firewall.accept(&peer.endpoints);
         for cidr in &peer.pod_cidrs {
+            if let Some(ip) = local.endpoints.iter().find(|ip| cidr.contains(**ip)) {
+                reach.fail(format!(
+                    "its pod CIDR {cidr} contains this node's own address {ip} on the underlay"
+                ));
+                continue;
+            }
             if let Some(mine) = own.pod_cidrs.iter().find(|mine| overlap(**mine, *cidr)) {
                 reach.fail(format!(
                     "its pod CIDR {cidr} overlaps this node's own {mine}"

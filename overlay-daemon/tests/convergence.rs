@@ -118,7 +118,7 @@ fn config() -> Config {
 }
 
 fn desired(nodes: &BTreeMap<String, Node>) -> Desired {
-    let view = View::new(nodes.values().cloned());
+    let view = View::new(nodes.values().cloned(), &config());
     plan(&view, &own(), &local(), &config())
 }
 
@@ -258,6 +258,6 @@ proptest! {
     fn a_view_does_not_depend_on_the_order(nodes in prop::collection::vec(node(), 0..12).prop_shuffle()) {
         let mut sorted = nodes.clone();
         sorted.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
-        prop_assert_eq!(View::new(nodes), View::new(sorted));
+        prop_assert_eq!(View::new(nodes, &config()), View::new(sorted, &config()));
     }
 }

@@ -65,7 +65,7 @@ impl Machine {
             ..Stored::default()
         });
         // The second in between leaves room for the generations that a session adds.
-        let session = (now.wall.as_micros() as u64).max(stored.session + 1_000_000);
+        let session = (now.wall.as_micros() as u64).max(stored.session.saturating_add(1_000_000));
         let address = gossip_address(&settings.endpoints, settings.listen_port);
         let own = Record {
             node: Node {
@@ -418,7 +418,15 @@ impl Machine {
         if self.is_self(to) {
             self.inner.push_back(message.clone());
         } else if let Ok(bytes) = message.encode() {
-            self.outputs.push(Output::Send { to, bytes });
+            let is_promise = matches!(
+                message,
+                Message::Claim(_) | Message::Answer { .. } | Message::Release { .. }
+            );
+            self.outputs.push(Output::Send {
+                to,
+                bytes,
+                is_promise,
+            });
         }
     }
 

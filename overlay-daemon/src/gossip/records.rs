@@ -155,7 +155,7 @@ impl Records {
             return false;
         }
         if new.session == self.own.session {
-            new.version += 1;
+            new.version = new.version.saturating_add(1);
         }
         let bucket = new.bucket();
         self.buckets[bucket] ^= self.own.hash() ^ new.hash();

@@ -33,7 +33,7 @@ impl foca::Identity for Identity {
 
     fn renew(&self) -> Option<Self> {
         Some(Self {
-            generation: self.generation + 1,
+            generation: self.generation.saturating_add(1),
             ..*self
         })
     }

@@ -70,7 +70,7 @@ impl Net {
         let mut sent = Vec::new();
         for output in outputs {
             match output {
-                Output::Send { to, bytes } => sent.push((address(node), to, bytes)),
+                Output::Send { to, bytes, .. } => sent.push((address(node), to, bytes)),
                 Output::Store(stored) => drop(self.disks.insert(node, *stored)),
                 Output::Changed => {}
             }
@@ -248,7 +248,7 @@ fn an_elector_writes_down_before_it_answers() {
     for _ in 0..20 {
         at.monotonic = asker.next_tick();
         for output in asker.handle(Input::Tick, at) {
-            let Output::Send { to, bytes } = output else {
+            let Output::Send { to, bytes, .. } = output else {
                 continue;
             };
             if to != address(0) {

@@ -8,8 +8,10 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
 use super::{Inputs, Membership};
+use crate::config::Config;
 use crate::names::vtep_mac;
 use crate::node::Node;
+use crate::view;
 
 /// How often the file's time of modification is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,7 +40,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
             .ok();
         if changed.is_none() || changed != seen {
             seen = changed;
-            match read(&config.nodes_file, &config.node_name) {
+            match read(&config.nodes_file, &config) {
                 Ok(membership) => out.send_replace(membership),
                 // What was read before goes on: a slip of the pen must not cut a cluster.
                 Err(why) => {
@@ -54,7 +56,8 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     }
 }
 
-fn read(path: &Path, own_name: &str) -> Result<Membership, String> {
+fn read(path: &Path, config: &Config) -> Result<Membership, String> {
+    let own_name = &config.node_name;
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("\"nodes_file\": cannot read {}: {error}", path.display()))?;
     let file: File = toml::from_str(&text).map_err(|error| {
@@ -70,7 +73,13 @@ fn read(path: &Path, own_name: &str) -> Result<Membership, String> {
         endpoints: row.endpoints,
         pod_cidrs: row.pod_cidrs,
     });
-    let (own, nodes): (Vec<_>, Vec<_>) = nodes.partition(|node| node.name == own_name);
+    let (own, nodes): (Vec<_>, Vec<_>) = nodes.partition(|node| &node.name == own_name);
+    let own_cidrs = own
+        .first()
+        .map(|node| view::own_cidrs(&node.pod_cidrs, config));
+    let own_cidrs = own_cidrs
+        .transpose()
+        .map_err(|why| format!("\"nodes_file\": {}: {own_name}: {why}", path.display()))?;
     let problems = match own.len() {
         1 => Vec::new(),
         0 => vec![format!(
@@ -86,11 +95,7 @@ fn read(path: &Path, own_name: &str) -> Result<Membership, String> {
         is_known: true,
         is_settled: true,
         may_hand_out: own.len() == 1,
-        own_cidrs: own
-            .into_iter()
-            .next()
-            .map(|node| node.pod_cidrs)
-            .unwrap_or_default(),
+        own_cidrs: own_cidrs.unwrap_or_default(),
         nodes,
         problems,
         ..Membership::default()

@@ -1,7 +1,7 @@
 //! `gossip`: drives the [`crate::gossip`] machine with a UDP socket, the two clocks, and a file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnetwork::IpNetwork;
@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Command, Inputs, Membership, PeerState, write_durably};
 use crate::config::Config;
-use crate::gossip::{ClaimState, Gossip, Input, Key, Liveness, Output, Settings, Stored, Time};
+use crate::gossip::{
+    ClaimState, Gossip, Input, Key, Ledger, Liveness, Output, Settings, Stored, Time,
+};
 use crate::names::vtep_mac;
 
 /// Larger than any datagram that comes.
@@ -24,6 +26,8 @@ const TOGETHER: usize = 64;
 const SETTLED: Duration = Duration::from_secs(10);
 /// When a name of an elector that does not resolve is tried again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+/// When a disk that did not take or give the state is tried again.
+const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// How often what was dropped is named in the log.
 const DROPPED: Duration = Duration::from_secs(60);
 
@@ -53,18 +57,23 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     };
     let mut driver = Driver {
         file: config.state_dir.join("gossip.json"),
+        ledger: Ledger::default(),
+        tried: Instant::now(),
+        trouble: None,
         socket,
         began: boot_time(),
         out,
         config,
     };
-    let stored = driver.load()?;
+    let stored = driver.wait_for_state().await;
+    driver.ledger = Ledger::new(stored.as_ref());
     let (mut gossip, outputs) = Gossip::new(settings, stored, driver.now());
-    driver.carry_out(outputs).await?;
+    driver.carry_out(outputs).await;
     driver.tell(&gossip);
     driver
         .serve(&mut gossip, &mut endpoints, &mut commands)
-        .await
+        .await;
+    Ok(())
 }
 
 /// A socket for both families, or for IPv4 on a host without IPv6.
@@ -132,6 +141,11 @@ async fn resolve(peer: &str, port: u16) -> Result<SocketAddr, String> {
 struct Driver {
     config: Config,
     file: PathBuf,
+    ledger: Ledger,
+    /// When the disk was last tried.
+    tried: Instant,
+    /// Why it did not take the state.
+    trouble: Option<String>,
     socket: UdpSocket,
     began: Duration,
     out: watch::Sender<Membership>,
@@ -143,7 +157,7 @@ impl Driver {
         gossip: &mut Gossip,
         endpoints: &mut watch::Receiver<Vec<IpAddr>>,
         commands: &mut mpsc::Receiver<Command>,
-    ) -> Result<(), String> {
+    ) {
         let mut buffer = vec![0; DATAGRAM];
         let mut named = (Instant::now(), 0);
         let mut told = Vec::new();
@@ -179,7 +193,7 @@ impl Driver {
                 told.clone_from(&cidrs);
                 outputs.extend(gossip.handle(Input::SetPodCidrs(cidrs), self.now()));
             }
-            self.carry_out(outputs).await?;
+            self.carry_out(outputs).await;
             // Held, fenced or lost by nothing but the passing of time.
             self.tell(gossip);
             self.name_dropped(gossip, &mut named);
@@ -187,41 +201,68 @@ impl Driver {
     }
 
     /// Carries out what the machine asks for: the last state is on the disk before anything that follows from any of
-    /// them is sent.
-    async fn carry_out(&self, outputs: Vec<Output>) -> Result<(), String> {
-        let last = outputs.iter().rev().find_map(|output| match output {
-            Output::Store(stored) => Some(stored),
-            _ => None,
-        });
-        if let Some(stored) = last {
-            self.store(stored)?;
-        }
+    /// them is sent. What promises a state that the disk does not take is not sent.
+    async fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut sends = Vec::new();
         for output in outputs {
-            if let Output::Send { to, bytes } = output {
+            match output {
+                Output::Store(stored) => self.ledger.note(stored),
+                Output::Send {
+                    to,
+                    bytes,
+                    is_promise,
+                } => sends.push((to, bytes, is_promise)),
+                Output::Changed => {}
+            }
+        }
+        self.write();
+        for (to, bytes, is_promise) in sends {
+            if self.ledger.may_send(is_promise) {
                 // What cannot be sent is what gets lost: gossip lives with that.
                 let _ = self.socket.send_to(&bytes, self.mapped(to)).await;
             }
         }
-        Ok(())
     }
 
-    fn load(&self) -> Result<Option<Stored>, String> {
-        match std::fs::read(&self.file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-                format!(
-                    "{} is damaged: {error}: restore it, or remove it if this node has no pods",
-                    self.file.display()
-                )
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("cannot read {}: {error}", self.file.display())),
+    /// What the last process left. A disk that does not give it, or gives nonsense, is waited for: without it this node
+    /// does not know what it has promised.
+    async fn wait_for_state(&mut self) -> Option<Stored> {
+        loop {
+            match load(&self.file) {
+                Ok(stored) => return stored,
+                Err(why) => {
+                    self.complain(why.clone());
+                    self.out.send_if_modified(|membership| {
+                        let problems = vec![why];
+                        std::mem::replace(&mut membership.problems, problems.clone()) != problems
+                    });
+                }
+            }
+            tokio::time::sleep(DISK_AGAIN).await;
         }
     }
 
-    fn store(&self, stored: &Stored) -> Result<(), String> {
-        let bytes = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
-        write_durably(&self.file, &bytes)
-            .map_err(|error| format!("cannot write {}: {error}", self.file.display()))
+    /// Writes down what is to be written, once a second while the disk does not take it.
+    fn write(&mut self) {
+        if self.ledger.is_written() || (self.trouble.is_some() && self.tried.elapsed() < DISK_AGAIN)
+        {
+            return;
+        }
+        self.tried = Instant::now();
+        let file = &self.file;
+        match self.ledger.write(|stored| store(file, stored)) {
+            Ok(()) => self.trouble = None,
+            Err(why) => self.complain(format!(
+                "{why}: make room; until then this node is given no share and gives none"
+            )),
+        }
+    }
+
+    fn complain(&mut self, why: String) {
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::warn!("{why}");
+            self.trouble = Some(why);
+        }
     }
 
     fn now(&self) -> Time {
@@ -245,10 +286,11 @@ impl Driver {
         let mut membership = Membership {
             is_known: true,
             is_settled: self.now().monotonic > SETTLED,
-            may_hand_out: gossip.may_hand_out(self.now()),
+            may_hand_out: gossip.may_hand_out(self.now()) && self.ledger.has_claim(),
             ..Membership::default()
         };
         membership.own_cidrs = self.own_cidrs(gossip);
+        membership.problems.extend(self.trouble.clone());
         match &gossip.claim() {
             ClaimState::Held { slot } => membership
                 .notes
@@ -333,6 +375,25 @@ impl Driver {
             (*when, *before) = (Instant::now(), dropped);
         }
     }
+}
+
+/// What is in the file; nothing where there is none.
+fn load(file: &Path) -> Result<Option<Stored>, String> {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            format!(
+                "{} is damaged: {error}: restore it, or remove it if this node has no pods",
+                file.display()
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+    }
+}
+
+fn store(file: &Path, stored: &Stored) -> Result<(), String> {
+    let bytes = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
+    write_durably(file, &bytes).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 /// Since the machine was booted, sleep included.

@@ -22,6 +22,7 @@ use self::publish::Published;
 use self::set::{Seen, Set};
 use super::{Inputs, Membership};
 use crate::config::Config;
+use crate::view;
 
 /// Nodes of a page of the list: a Node has 16 KB and more, and a page is held in memory whole.
 const PAGE: u32 = 100;
@@ -212,11 +213,16 @@ impl Listener<'_> {
             (true, _) => {
                 let seen = self.set.seen(self.config);
                 self.own(seen.own_cidrs.clone(), &mut membership);
-                let Seen { nodes, notes, .. } = seen;
+                let Seen {
+                    nodes,
+                    notes,
+                    own_cidrs,
+                } = seen;
                 membership.nodes = nodes;
                 membership.notes = notes;
                 membership.is_known = true;
-                membership.is_settled = true;
+                // A list without this very Node may be without all others too: nothing is taken away by it.
+                membership.is_settled = own_cidrs.is_some();
             }
             (false, Some(cached)) => {
                 membership.own_cidrs.clone_from(&cached.own_cidrs);
@@ -244,15 +250,25 @@ impl Listener<'_> {
             Some(cidrs) if cidrs.is_empty() => membership.problems.push(format!(
                 "Kubernetes has given the Node {name} no pod CIDR: run kube-controller-manager with --allocate-node-cidrs and --cluster-cidr"
             )),
-            Some(cidrs) => membership.own_cidrs = cidrs,
+            Some(cidrs) => match view::own_cidrs(&cidrs, self.config) {
+                Ok(cidrs) => membership.own_cidrs = cidrs,
+                Err(why) => {
+                    membership.own_cidrs = self.stored_cidrs();
+                    membership.problems.push(format!("the Node {name}: {why}"));
+                }
+            },
             None => {
-                let stored = self.stored.as_ref().map(|stored| stored.own_cidrs.clone());
-                membership.own_cidrs = stored.unwrap_or_default();
+                membership.own_cidrs = self.stored_cidrs();
                 membership.problems.push(format!(
                     "Kubernetes has no Node {name}: is \"node_name\" the name that kubelet registers (kubectl get nodes)?"
                 ));
             }
         }
+    }
+
+    fn stored_cidrs(&self) -> Vec<ipnetwork::IpNetwork> {
+        let stored = self.stored.as_ref().map(|stored| stored.own_cidrs.clone());
+        stored.unwrap_or_default()
     }
 
     fn store(&mut self) {

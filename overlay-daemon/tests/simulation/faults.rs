@@ -94,7 +94,7 @@ impl Chaos {
     fn happens(&mut self, world: &mut World) {
         let hosts = world.hosts.len();
         let victim = world.rng.random_range(0..hosts);
-        match world.rng.random_range(0..22) {
+        match world.rng.random_range(0..24) {
             0..=2 => {
                 let sides = world.rng.random_range(2..=3);
                 for host in 0..hosts {
@@ -128,6 +128,11 @@ impl Chaos {
             17 => {
                 world.hosts[victim].stopped_until =
                     world.now + world.rng.random_range(0..QUARANTINE)
+            }
+            22..=23 => {
+                let host = &mut world.hosts[victim];
+                host.disk_full = !host.disk_full;
+                host.write();
             }
             19..=20 => {
                 // Away, and still cut off when it is back.
@@ -181,6 +186,8 @@ impl Chaos {
         world.network = Network::GOOD;
         for host in 0..world.hosts.len() {
             let there = &mut world.hosts[host];
+            there.disk_full = false;
+            there.write();
             (there.side, there.crash_soon, there.stopped_until) =
                 (0, false, there.stopped_until.min(world.now));
             self.restart(world, host);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heddle::gossip::seal::OVERHEAD;
 use heddle::gossip::wire::Message;
-use heddle::gossip::{ClaimState, Input, Machine, Output, Settings, Stored, Time};
+use heddle::gossip::{ClaimState, Input, Ledger, Machine, Output, Settings, Stored, Time};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -48,6 +48,9 @@ pub struct Host {
     pub machine: Option<Machine>,
     /// What was written down last.
     pub disk: Option<Stored>,
+    /// Whether it takes nothing more.
+    pub disk_full: bool,
+    ledger: Ledger,
     /// How fast its clocks run.
     pub rate: f64,
     /// How far its wall clock is off, in µs.
@@ -80,6 +83,21 @@ struct Queued {
     at: Instant,
     number: u64,
     event: Event,
+}
+
+impl Host {
+    /// Writes down what is to be, if the disk takes it.
+    pub fn write(&mut self) {
+        let (disk, full) = (&mut self.disk, self.disk_full);
+        let written = self.ledger.write(|stored| {
+            if full {
+                return Err(());
+            }
+            *disk = Some(stored.clone());
+            Ok(())
+        });
+        let _ = written;
+    }
 }
 
 impl PartialEq for Queued {
@@ -140,6 +158,8 @@ impl World {
             address: address(n),
             machine: None,
             disk: None,
+            disk_full: false,
+            ledger: Ledger::default(),
             rate: 1.0,
             offset: 0,
             started: 0,
@@ -190,8 +210,12 @@ impl World {
         host.started = self.now;
         host.crash_soon = false;
         host.stopped_until = 0;
+        host.ledger = Ledger::new(host.disk.as_ref());
         let (machine, outputs) = Machine::new(settings, host.disk.clone(), self.time(number));
         self.hosts[number].machine = Some(machine);
+        // A node is not installed on a full disk.
+        let host = &mut self.hosts[number];
+        host.disk_full &= host.disk.is_some();
         self.carry_out(number, outputs);
     }
 
@@ -229,11 +253,21 @@ impl World {
             if crash == Some(n) {
                 break;
             }
+            let host = &mut self.hosts[number];
             match output {
-                Output::Send { to, bytes } => self.send(number, to, bytes),
+                Output::Send {
+                    to,
+                    bytes,
+                    is_promise,
+                } => {
+                    if host.ledger.may_send(is_promise) {
+                        self.send(number, to, bytes);
+                    }
+                }
                 Output::Store(stored) => {
                     check_grants(&stored);
-                    self.hosts[number].disk = Some(*stored);
+                    host.ledger.note(stored);
+                    host.write();
                 }
                 Output::Changed => {}
             }
@@ -382,7 +416,8 @@ impl World {
             ClaimState::Held { slot } | ClaimState::Fenced { slot, .. } => slot,
             _ => return None,
         };
-        machine.may_hand_out(self.time(number)).then_some(slot)
+        let may = machine.may_hand_out(self.time(number)) && self.hosts[number].ledger.has_claim();
+        may.then_some(slot)
     }
 
     /// Never two nodes at once that may hand out from one slot. Only the node that has just done something can have

@@ -165,7 +165,7 @@ impl Machine {
             return false;
         }
         // Forgotten while alive, or an older state of this disk was put back: begin anew.
-        let session = record.session + 1;
+        let session = record.session.saturating_add(1);
         self.session = session;
         self.owner.forgotten(session, now.monotonic);
         self.change_own(|own| (own.session, own.version) = (session, 0));
@@ -192,7 +192,7 @@ impl Machine {
         if old.addr != address {
             let new = Identity {
                 addr: address,
-                generation: old.generation + 1,
+                generation: old.generation.saturating_add(1),
                 ..old
             };
             let sends = self.swim.change_identity(new, now.monotonic);
