@@ -5,11 +5,12 @@
 //! key, and owned by whoever its comment names. What nobody needs any more is removed with the last
 //! that needed it, chain by chain and at last the table.
 
+mod removal;
+
 use cni::{Attachment, Call, Code, Error, Result, identity};
 use netlink::nft::{Chain, Element, Expr, Handle, Hook, Key, Set, Table, Transaction, Type, Value};
 
 use crate::error::kernel;
-use crate::shared_table::Part;
 use crate::stale;
 
 /// How often a transaction is made anew because somebody else's came in between.
@@ -130,7 +131,8 @@ impl Rules {
         let stale = found
             .into_iter()
             .filter(|(_, element)| element.comment.as_deref().is_some_and(&is_stale));
-        self.delete(nft, stale.collect())
+        self.delete(nft, stale.collect())?;
+        self.tidy(nft)
     }
 
     /// Whether an element with this key is there and is this attachment's.
@@ -252,73 +254,6 @@ impl Rules {
             found.extend(elements.into_iter().map(|element| (map.name, element)));
         }
         Ok(found)
-    }
-
-    fn delete(&self, nft: &mut Handle, elements: Vec<(&'static str, Element)>) -> Result<()> {
-        if elements.is_empty() {
-            return Ok(());
-        }
-        let mut chains = Vec::new();
-        let mut transaction = Transaction::new(self.table);
-        for (map, element) in elements {
-            if let Some(Value::Jump(chain)) = &element.value
-                && !chains.contains(chain)
-            {
-                chains.push(chain.clone());
-            }
-            transaction.delete_elements(
-                map,
-                &[Element {
-                    value: None,
-                    comment: None,
-                    ..element
-                }],
-            );
-        }
-        match nft.commit(&transaction) {
-            Err(error) if !error.is_not_found() => return Err(kernel(error)),
-            _ => {}
-        }
-        for chain in chains {
-            let info = nft.chain(self.table, &chain).map_err(kernel)?;
-            if info.is_some_and(|info| info.uses <= self.rules_per_chain) {
-                return self.tidy(nft);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the chains that nothing jumps to, and with the last of them all that is ours in the table.
-    fn tidy(&self, nft: &mut Handle) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            let generation = nft.generation().map_err(kernel)?;
-            let chains = nft.chains(self.table).map_err(kernel)?;
-            let maps = self.maps.iter().map(|map| map.name);
-            let sets = maps.chain(self.sets.iter().map(|set| set.name));
-            let part = Part {
-                chains: &[self.base],
-                prefix: self.prefix,
-                sets: &sets.collect::<Vec<_>>(),
-            };
-            let (idle, used): (Vec<_>, Vec<_>) = chains
-                .iter()
-                .filter(|chain| !chain.base && part.has(chain))
-                .partition(|chain| chain.uses <= self.rules_per_chain);
-            let mut transaction = Transaction::new(self.table);
-            transaction.if_generation(generation);
-            if used.is_empty() {
-                part.delete(&mut transaction, &chains);
-            } else {
-                idle.iter()
-                    .for_each(|chain| transaction.delete_chain(&chain.name));
-            }
-            match nft.commit(&transaction) {
-                Err(error) if error.is_busy() || error.is_not_found() => {}
-                outcome => return outcome.map_err(kernel),
-            }
-        }
-        // Others are at work on the table all the time; the last of them tidies up.
-        Ok(())
     }
 }
 

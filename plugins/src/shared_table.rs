@@ -9,8 +9,10 @@ pub struct Part<'a> {
     pub chains: &'a [&'a str],
     /// How the names of its other chains begin.
     pub prefix: &'a str,
-    /// Its sets and maps.
+    /// Its sets and maps, whose elements may jump to the other chains.
     pub sets: &'a [&'a str],
+    /// Sets that rules of the other chains use.
+    pub inner_sets: &'a [&'a str],
 }
 
 impl Part<'_> {
@@ -29,7 +31,8 @@ impl Part<'_> {
             transaction.delete_table();
             return;
         }
-        // First the rules that use sets, then the sets, whose elements jump to chains, then these.
+        // First the rules that use sets, then the sets, whose elements jump to chains, then these, then what they use:
+        // the kernel deletes nothing that is in use.
         for name in self.chains {
             if ours.iter().any(|chain| chain.name == *name) {
                 transaction.delete_chain(name);
@@ -43,5 +46,8 @@ impl Part<'_> {
                 transaction.delete_chain(&chain.name);
             }
         }
+        self.inner_sets
+            .iter()
+            .for_each(|name| transaction.delete_set(name));
     }
 }

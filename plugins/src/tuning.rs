@@ -54,7 +54,7 @@ impl Plugin for Tuning {
     fn del(&self, call: &Call) -> Result<()> {
         let dir = conf::data_dir(call)?;
         let Some(backup) = Backup::load(&dir, &call.attachment)? else {
-            return Ok(());
+            return Backup::forget(&dir, &call.attachment);
         };
         let mut failures = Failures::default();
         match sandbox::open_if_there(call) {

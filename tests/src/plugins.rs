@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 pub use reply::Reply;
-pub use strace::{Fault, Trace};
+pub use strace::{Effect, Fault, Trace};
 
 use crate::{Node, Pod, Result, find};
 

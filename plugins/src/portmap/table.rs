@@ -106,6 +106,7 @@ pub const PART: Part = Part {
         "hostport_returns6",
         DEVICES,
     ],
+    inner_sets: &[],
 };
 
 /// The kind for a family, with or without the host's address.

@@ -89,7 +89,7 @@ impl Backup {
         let bytes = serde_json::to_vec(self)
             .map_err(|error| failed("write", &path, &io::Error::other(error)))?;
         // Another name until it is whole; hidden from readers, which look for .json.
-        let temporary = path.with_extension("new");
+        let temporary = unfinished(&path);
         let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|error| {
             let _ = fs::remove_file(&temporary);
@@ -97,12 +97,13 @@ impl Backup {
         })
     }
 
-    /// Removes the attachment's file, if there is one.
+    /// Removes the attachment's file, if there is one, and what is left of one that was never finished.
     ///
     /// # Errors
     /// Code 5 when it cannot be removed.
     pub fn forget(dir: &Path, attachment: &Attachment) -> Result<()> {
-        remove(&path(dir, attachment))
+        let path = path(dir, attachment);
+        remove(&unfinished(&path)).and_then(|()| remove(&path))
     }
 
     /// Removes the files of this network's attachments that are not valid. The reference's do not say whose they
@@ -141,6 +142,11 @@ fn path(dir: &Path, attachment: &Attachment) -> PathBuf {
         ifname,
     } = attachment;
     dir.join(format!("{container_id}_{ifname}.json"))
+}
+
+/// Where a file is while it is being written.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 fn remove(path: &Path) -> Result<()> {

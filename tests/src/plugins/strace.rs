@@ -1,4 +1,5 @@
 //! System calls of a plugin: counted, or made to fail one at a time, with `strace`.
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,15 +8,24 @@ use anyhow::Context;
 
 use crate::Result;
 
-/// One system call that fails: the `nth` one (from 1) of this name in the plugin's life.
+/// One system call that goes wrong: the `nth` one (from 1) of this name in the plugin's life.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// The system call, such as `sendto`.
     pub syscall: String,
-    /// The error it gives, such as `ENOBUFS`.
-    pub errno: &'static str,
-    /// Which of the calls fails.
+    /// What becomes of it.
+    pub effect: Effect,
+    /// Which of the calls it is.
     pub nth: usize,
+}
+
+/// How a system call goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect {
+    /// It does nothing and gives this error, such as `ENOBUFS`.
+    Fails(&'static str),
+    /// The process is killed with SIGKILL as it enters the call.
+    Kills,
 }
 
 /// The system calls that a plugin made, one line each as strace writes it.
@@ -28,10 +38,13 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fault {
             syscall,
-            errno,
+            effect,
             nth,
         } = self;
-        write!(f, "{syscall} number {nth} fails with {errno}")
+        match effect {
+            Effect::Fails(errno) => write!(f, "{syscall} number {nth} fails with {errno}"),
+            Effect::Kills => write!(f, "killed at {syscall} number {nth}"),
+        }
     }
 }
 
@@ -45,11 +58,38 @@ impl Trace {
             let step = if *syscall == "setns" { 2 } else { 1 };
             faults.extend((1..=self.count(&[syscall])).step_by(step).map(|nth| Fault {
                 syscall: (*syscall).to_owned(),
-                errno,
+                effect: Effect::Fails(errno),
                 nth,
             }));
         }
         faults
+    }
+
+    /// A kill at each of the calls in its turn, the first excepted: that is the start of the program itself. With
+    /// `changes_only`, only at those before which something has changed since the kill before, and at the last.
+    pub fn kills(&self, changes_only: bool) -> Vec<Fault> {
+        let mut seen = BTreeMap::new();
+        let mut kills = Vec::new();
+        let mut changed = false;
+        let calls: Vec<_> = self
+            .lines
+            .iter()
+            .filter(|line| name(line).is_some())
+            .collect();
+        for (at, line) in calls.iter().enumerate() {
+            let Some(name) = name(line) else { continue };
+            let nth = seen.entry(name).or_insert(0);
+            *nth += 1;
+            if at > 0 && (!changes_only || changed || at + 1 == calls.len()) {
+                kills.push(Fault {
+                    syscall: name.to_owned(),
+                    effect: Effect::Kills,
+                    nth: *nth,
+                });
+            }
+            changed = changes(name, line);
+        }
+        kills
     }
 
     /// Reads and removes a log of strace.
@@ -109,6 +149,21 @@ fn name(line: &str) -> Option<&str> {
     call.split_once('(').map(|(name, _)| name)
 }
 
+/// Whether a call may have changed something that outlives the process, as far as its line tells.
+fn changes(name: &str, line: &str) -> bool {
+    match name {
+        "linkat" | "link" | "symlink" | "symlinkat" | "unlink" | "unlinkat" | "rename"
+        | "renameat" | "renameat2" | "mkdir" | "mkdirat" | "utimensat" | "ftruncate" | "write"
+        | "ioctl" => true,
+        "open" | "openat" => line.contains("O_CREAT") || line.contains("O_TRUNC"),
+        "sendto" | "sendmsg" => {
+            let reads = ["RTM_GET", "NFT_MSG_GET", "IPCTNL_MSG_CT_GET"];
+            !reads.iter().any(|read| line.contains(read)) && line.contains("nlmsg_type=")
+        }
+        _ => false,
+    }
+}
+
 /// A name for a log, on the node's own `/run`.
 pub(super) fn log_file() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -122,14 +177,15 @@ pub(super) fn arguments(log: &str, fault: Option<&Fault>) -> Vec<String> {
         .into();
     if let Some(Fault {
         syscall,
-        errno,
+        effect,
         nth,
     }) = fault
     {
-        arguments.extend([
-            "-e".into(),
-            format!("inject={syscall}:error={errno}:when={nth}"),
-        ]);
+        let effect = match effect {
+            Effect::Fails(errno) => format!("error={errno}"),
+            Effect::Kills => "signal=SIGKILL".to_owned(),
+        };
+        arguments.extend(["-e".into(), format!("inject={syscall}:{effect}:when={nth}")]);
     }
     arguments
 }

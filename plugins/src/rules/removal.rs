@@ -1,0 +1,118 @@
+//! How rules go: elements, then the chains that nothing jumps to any more, and with the last of them the whole part.
+
+use std::collections::HashMap;
+
+use cni::Result;
+use netlink::nft::{Element, Handle, Transaction, Value};
+
+use super::{ATTEMPTS, Rules};
+use crate::error::kernel;
+use crate::shared_table::Part;
+
+impl Rules {
+    /// Deletes elements, and in the same transaction what nobody needs without them.
+    pub(super) fn delete(
+        &self,
+        nft: &mut Handle,
+        elements: Vec<(&'static str, Element)>,
+    ) -> Result<()> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let mut users = HashMap::new();
+        for (_, element) in &elements {
+            if let Some(Value::Jump(chain)) = &element.value {
+                *users.entry(chain.as_str()).or_default() += 1;
+            }
+        }
+        for _ in 0..ATTEMPTS {
+            let generation = nft.generation().map_err(kernel)?;
+            let mut transaction = self.deletion(&elements);
+            // What nobody needs any more goes in the same transaction, or a call that is killed would leave it.
+            if self.any_idle(nft, &users)? {
+                transaction.if_generation(generation);
+                self.tidy_without(nft, &users, &mut transaction)?;
+            }
+            match nft.commit(&transaction) {
+                Err(error) if error.is_busy() => {}
+                Err(error) if !error.is_not_found() => return Err(kernel(error)),
+                // Of two calls that delete at once, each has seen the other's elements.
+                _ if self.any_idle(nft, &users.keys().map(|chain| (*chain, 0)).collect())? => {
+                    return self.tidy(nft);
+                }
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn deletion(&self, elements: &[(&'static str, Element)]) -> Transaction {
+        let mut transaction = Transaction::new(self.table);
+        for (map, element) in elements {
+            let by_key = Element {
+                key: element.key.clone(),
+                value: None,
+                comment: None,
+            };
+            transaction.delete_elements(map, &[by_key]);
+        }
+        transaction
+    }
+
+    /// Whether one of these chains is needed by nobody once so many users of it are gone.
+    fn any_idle(&self, nft: &mut Handle, users: &HashMap<&str, u32>) -> Result<bool> {
+        for (chain, gone) in users {
+            let info = nft.chain(self.table, chain).map_err(kernel)?;
+            if info.is_some_and(|info| info.uses <= self.rules_per_chain + gone) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes the chains that nothing jumps to, and with the last of them all that is ours in the table.
+    pub(super) fn tidy(&self, nft: &mut Handle) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let generation = nft.generation().map_err(kernel)?;
+            let mut transaction = Transaction::new(self.table);
+            transaction.if_generation(generation);
+            self.tidy_without(nft, &HashMap::new(), &mut transaction)?;
+            match nft.commit(&transaction) {
+                Err(error) if error.is_busy() || error.is_not_found() => {}
+                outcome => return outcome.map_err(kernel),
+            }
+        }
+        // Others are at work on the table all the time; the last of them tidies up.
+        Ok(())
+    }
+
+    /// The same as part of a transaction, in which so many users of each chain go.
+    fn tidy_without(
+        &self,
+        nft: &mut Handle,
+        users: &HashMap<&str, u32>,
+        transaction: &mut Transaction,
+    ) -> Result<()> {
+        let chains = nft.chains(self.table).map_err(kernel)?;
+        let part = Part {
+            chains: &[self.base],
+            prefix: self.prefix,
+            sets: &self.maps.iter().map(|map| map.name).collect::<Vec<_>>(),
+            inner_sets: &self.sets.iter().map(|set| set.name).collect::<Vec<_>>(),
+        };
+        let (idle, used): (Vec<_>, Vec<_>) = chains
+            .iter()
+            .filter(|chain| !chain.base && part.has(chain))
+            .partition(|chain| {
+                let gone = users.get(chain.name.as_str()).unwrap_or(&0);
+                chain.uses <= self.rules_per_chain + gone
+            });
+        if used.is_empty() {
+            part.delete(transaction, &chains);
+        } else {
+            idle.iter()
+                .for_each(|chain| transaction.delete_chain(&chain.name));
+        }
+        Ok(())
+    }
+}
