@@ -1,6 +1,6 @@
 # Heddle's everyday commands. `make demo` shows it, `make test` proves it; both want root (or sudo) for namespaces.
 .DEFAULT_GOAL := build
-.PHONY: build image test test-k8s demo bench bench-peers lint deps missing install clean
+.PHONY: build fast-path image test test-k8s demo bench bench-peers lint deps missing install clean
 
 PROGRAMS := heddle-cni heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -14,6 +14,7 @@ export CC_$(subst -,_,$(MUSL)) ?= $(if $(shell command -v musl-gcc),musl-gcc,cc)
 OUTPUT   = $(or $(CARGO_TARGET_DIR),target)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
 TOOLS   := $(CURDIR)/target/tools
+FAST_PATH := overlay-daemon/bpf/fast_path
 CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
 # Beside cnitool they would hide the `bridge` of iproute2.
 PEERS   := $(TOOLS)/reference
@@ -56,9 +57,15 @@ bench-peers: ## The newest reference plugins, which `make bench` measures beside
 	GOBIN=$(PEERS) go install $(addprefix $(PLUGINS)/plugins/,$(PEER_PLUGINS:%=%@latest))
 	go version -m $(PEERS)/bridge | awk '$$1 == "mod" { print $$3 }' > $(PEERS)/VERSION
 
+fast-path: ## The object of the fast path's eBPF programs, anew (clang and llvm 14, libbpf-dev): it is committed
+	clang -O2 -g -target bpf -Wall -I/usr/include/$(shell uname -m)-linux-gnu -c $(FAST_PATH).c -o $(FAST_PATH).o
+	llvm-strip -g --remove-section=.BTF.ext $(FAST_PATH).o
+
 lint: ## What a change has to pass besides the tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if clang --version 2>/dev/null | grep -q 'version 14'; then $(MAKE) fast-path && git diff --exit-code -- $(FAST_PATH).o; \
+	 else echo "skipped: there is no clang 14 to compare the object of the fast path with its source"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "skipped: cargo-deny is not installed"; fi
 
 missing: # Says which of the tests' parts are absent, and how to get them.

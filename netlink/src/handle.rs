@@ -110,6 +110,14 @@ impl Handle {
         tc::bucket(&mut self.0, index)
     }
 
+    /// The queueing disciplines of all links: the link's index, and the kind. Equals `tc qdisc show`.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn queues(&mut self) -> Result<Vec<(u32, String)>> {
+        tc::queues(&mut self.0)
+    }
+
     /// The links that filters send what comes in by a link to. Equals `tc filter show dev NAME ingress`.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use crate::socket::Socket;
 
 /// Multicast groups of include/uapi/linux/rtnetlink.h: links, neighbours, addresses and routes of both families, nexthops.
 const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+/// Links, and `RTNLGRP_TC`: queueing disciplines and filters.
+const LINKS_AND_QUEUES: [u32; 2] = [1, 4];
 /// `NFNLGRP_NFTABLES`, include/uapi/linux/netfilter/nfnetlink.h.
 const NFTABLES: u32 = 7;
 
@@ -22,6 +24,8 @@ pub enum Event {
     Address(u32),
     /// A neighbour or an FDB row of the link of this index.
     Neighbour(u32),
+    /// A queueing discipline or a filter of the link of this index.
+    Queue(u32),
     /// A route that this protocol made.
     Route(u8),
     /// A nexthop that this protocol made.
@@ -46,8 +50,20 @@ impl Monitor {
     /// # Errors
     /// When there is no socket to be had.
     pub fn route() -> Result<Self> {
+        Self::route_groups(&GROUPS)
+    }
+
+    /// Events of links and their queueing disciplines in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When there is no socket to be had.
+    pub fn links_and_queues() -> Result<Self> {
+        Self::route_groups(&LINKS_AND_QUEUES)
+    }
+
+    fn route_groups(groups: &[u32]) -> Result<Self> {
         let mut socket = Socket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
-        GROUPS
+        groups
             .iter()
             .try_for_each(|&group| socket.subscribe(group))?;
         socket.set_non_blocking()?;
@@ -111,6 +127,8 @@ fn route_event(kind: u16, payload: &[u8]) -> Option<Event> {
         24..=26 => payload.get(5).copied().map(Event::Route),
         // struct ndmsg
         28..=30 => index().map(Event::Neighbour),
+        // struct tcmsg
+        36..=46 => index().map(Event::Queue),
         // struct nhmsg: the protocol is its third byte
         104..=106 => payload.get(2).copied().map(Event::Nexthop),
         _ => None,

@@ -29,6 +29,8 @@ const HEADER: usize = 20;
 const KIND: u16 = 1;
 const OPTIONS: u16 = 2;
 const TBF: &str = "tbf";
+/// What a dump of them is called in errors.
+const QUEUES: &str = "queueing disciplines";
 /// `TCA_U32_ACT`, in an action `TCA_ACT_KIND` and `TCA_ACT_OPTIONS`, and there `TCA_MIRRED_PARMS`.
 const ACTIONS: u16 = 7;
 const MIRRED: u16 = 2;
@@ -190,17 +192,21 @@ pub(crate) fn clear(socket: &mut Socket, index: u32) -> Result<()> {
 /// The token bucket that is a link's queue.
 pub(crate) fn bucket(socket: &mut Socket, index: u32) -> Result<Option<Bucket>> {
     let query = header(index, 0, 0, 0);
-    let buckets = socket.dump(
-        RTM_GETQDISC,
-        &query,
-        "queueing disciplines",
-        |_, payload| {
-            let (found, parent, name, options) = parse(payload)?;
-            let is_wanted = found == index && parent == ROOT && name == TBF;
-            Ok(is_wanted.then(|| Bucket::read(&options)).flatten())
-        },
-    )?;
+    let buckets = socket.dump(RTM_GETQDISC, &query, QUEUES, |_, payload| {
+        let (found, parent, name, options) = parse(payload)?;
+        let is_wanted = found == index && parent == ROOT && name == TBF;
+        Ok(is_wanted.then(|| Bucket::read(&options)).flatten())
+    })?;
     Ok(buckets.into_iter().next())
+}
+
+/// The index of each link that has a queueing discipline, and its kind; once for each discipline.
+pub(crate) fn queues(socket: &mut Socket) -> Result<Vec<(u32, String)>> {
+    let query = header(0, 0, 0, 0);
+    socket.dump(RTM_GETQDISC, &query, QUEUES, |_, payload| {
+        let (index, _, kind, _) = parse(payload)?;
+        Ok(Some((index, kind)))
+    })
 }
 
 /// The links that filters send what comes in by a link to.

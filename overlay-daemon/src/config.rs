@@ -38,6 +38,8 @@ pub struct Config {
     pub masquerade: bool,
     /// Destinations outside of the cluster that see the pods' own addresses.
     pub masquerade_exclude: Vec<IpNetwork>,
+    /// Whether eBPF programs carry established connections between pods of different nodes past bridge and netfilter.
+    pub fast_path: bool,
     /// Where the set of nodes comes from.
     pub membership: MembershipKind,
     /// `static`: the file with all nodes, read again when it changes.
@@ -120,6 +122,7 @@ impl Default for Config {
             direct_routing: DirectRouting::Auto,
             masquerade: true,
             masquerade_exclude: Vec::new(),
+            fast_path: false,
             membership: MembershipKind::Gossip,
             nodes_file: "/etc/heddle/nodes.toml".into(),
             peers: Vec::new(),

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::conflist::Conflist;
 use crate::doctor::Verdict;
 use crate::events::{self, Events, Kind, News};
+use crate::fast_path;
 use crate::health::{Health, Judge, StatusFile};
 use crate::http::{self, Shared};
 use crate::local::Local;
@@ -50,6 +51,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let _lock = lock(&config)?;
     check_host(&config)?;
     let (reconciler, report) = Reconciler::start(config.clone()).map_err(Failure::Host)?;
+    let fast_path = fast_path::start(&config).map_err(Failure::Host)?;
     let (endpoints, endpoints_seen) = watch::channel(Vec::new());
     let (out, membership) = watch::channel(Membership::default());
     let (probes_out, probes) = watch::channel(Probes::default());
@@ -69,6 +71,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         report: report.clone(),
         probes,
         conflist,
+        fast_path,
         commands,
     };
     // Without an input the reconciler looks at nothing, and then nobody would know the underlay.

@@ -1,4 +1,5 @@
-//! Our nftables table: masquerading of what leaves the cluster, VXLAN untracked and from known peers only.
+//! Our nftables table: masquerading of what leaves the cluster, VXLAN untracked and from known peers only, and the mark of
+//! the connections that the fast path may carry.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use netlink::nft::{Chain, Element, Expr, Handle, Hook, Set, Transaction, Type};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::names::TABLE;
+use crate::fast_path;
+use crate::names::{DEVICE, TABLE};
 use crate::node::Node;
 
 const PEERS_V4: &str = "peers4";
@@ -17,6 +19,7 @@ const MASQUERADE: &str = "masquerade";
 const VXLAN_IN: &str = "vxlan-in";
 const VXLAN_OUT: &str = "vxlan-out";
 const VXLAN_PEERS: &str = "vxlan-peers";
+const FAST_PATH: &str = "fast-path";
 
 /// What the table should hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Firewall {
     exclude: Vec<IpNetwork>,
     /// UDP port of VXLAN.
     port: u16,
+    /// The pods' bridge, where the fast path is wanted.
+    fast_path: Option<String>,
     peers: BTreeSet<IpAddr>,
 }
 
@@ -62,6 +67,7 @@ impl Firewall {
             },
             exclude: exclude.chain(multicast.into_iter().flatten()).collect(),
             port: config.vxlan_port,
+            fast_path: config.fast_path.then(|| config.bridge.clone()),
             peers: BTreeSet::new(),
         }
     }
@@ -95,14 +101,27 @@ impl Firewall {
             (VXLAN_IN, vxlan().then(Expr::jump(VXLAN_PEERS))),
             (VXLAN_OUT, vxlan().then(Expr::notrack())),
         ]);
+        if let Some(bridge) = &self.fast_path {
+            let between = |from: &str, to: &str| {
+                Expr::input_interface(from, true)
+                    .then(Expr::output_interface(to))
+                    .then(Expr::connection_is_established())
+                    .then(Expr::connection_has_no_nat())
+                    .then(Expr::add_mark(fast_path::MARK))
+            };
+            rules.extend([
+                (FAST_PATH, between(bridge, DEVICE)),
+                (FAST_PATH, between(DEVICE, bridge)),
+            ]);
+        }
         rules
     }
 
     /// The comment of every rule: by it the rules are known as those of exactly this configuration.
     fn mark(&self) -> String {
         let digest = Sha256::digest(format!(
-            "{:?} {:?} {}",
-            self.sources, self.exclude, self.port
+            "{:?} {:?} {} {:?}",
+            self.sources, self.exclude, self.port, self.fast_path
         ));
         let hex: String = digest
             .iter()
@@ -148,6 +167,7 @@ impl Firewall {
             (VXLAN_PEERS, None),
             (VXLAN_IN, Some(Hook::RAW_PREROUTING)),
             (VXLAN_OUT, Some(Hook::RAW_OUTPUT)),
+            (FAST_PATH, Some(Hook::LAST_POSTROUTING)),
         ];
         // A chain of NAT makes the kernel track every connection: only where something is masqueraded.
         let needed = |chain: &str| rules.iter().any(|(of, _)| *of == chain);

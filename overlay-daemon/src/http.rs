@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::events::{Event, Events};
+use crate::fast_path;
 use crate::gc;
 use crate::membership::{Command, Membership};
 use crate::metrics;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub probes: watch::Receiver<Probes>,
     /// Path of the conflist, or why it is not in place.
     pub conflist: watch::Receiver<Result<String, String>>,
+    /// How the fast path stands, where it is wanted.
+    pub fast_path: watch::Receiver<Option<fast_path::State>>,
     /// The plugins' calls.
     pub calls: Calls,
     /// What has happened.
@@ -53,6 +56,7 @@ impl Shared {
             report: &self.report.borrow(),
             probes: &self.probes.borrow(),
             conflist: &self.conflist.borrow(),
+            fast_path: &self.fast_path.borrow(),
         };
         sources.status()
     }

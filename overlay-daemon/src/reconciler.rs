@@ -169,6 +169,7 @@ impl Worker {
             concerned |= match event {
                 Event::Link(index) | Event::Address(index) => ours(index),
                 Event::Neighbour(index) => Some(index) == device,
+                Event::Queue(_) => false,
                 Event::Nexthop(protocol) => protocol == PROTOCOL,
                 Event::Route(_) | Event::Ruleset | Event::Lost => true,
             }

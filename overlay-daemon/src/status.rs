@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::fast_path;
 use crate::membership::{Membership, PeerState};
 use crate::plan::Way;
 use crate::probe::Probes;
@@ -36,6 +37,9 @@ pub struct Status {
     pub mtu: Option<u32>,
     /// The conflist, where it is in place.
     pub conflist: Option<String>,
+    /// How the fast path stands, where it is wanted.
+    #[serde(default)]
+    pub fast_path: Option<fast_path::State>,
     /// The other nodes, by name.
     pub peers: BTreeMap<String, Peer>,
     /// Passes over the kernel since the start.
@@ -85,6 +89,8 @@ pub struct Sources<'a> {
     pub probes: &'a Probes,
     /// Path of the conflist where it is in place, or why it is not.
     pub conflist: &'a Result<String, String>,
+    /// How the fast path stands, where it is wanted.
+    pub fast_path: &'a Option<fast_path::State>,
 }
 
 impl Sources<'_> {
@@ -114,6 +120,7 @@ impl Sources<'_> {
                 .unwrap_or_default(),
             mtu: local.map(crate::local::Local::overlay_mtu),
             conflist: self.conflist.clone().ok(),
+            fast_path: self.fast_path.clone(),
             peers,
             passes: self.report.passes,
             writes: self.report.writes,

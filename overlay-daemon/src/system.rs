@@ -37,6 +37,10 @@ pub fn prepare(local: &Local, config: &Config) -> Vec<String> {
     ensure(&device("ipv6", "accept_ra"), "0");
     // Loose: a packet may come by VXLAN and its answer leave directly. The stricter of this and `all` would be 1.
     ensure(&device("ipv4", "rp_filter"), "2");
+    // Connection tracking sees one packet a second of a fast connection: it must not take the jumps for errors.
+    if config.fast_path {
+        ensure("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
+    }
     problems
 }
 

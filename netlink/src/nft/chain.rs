@@ -53,6 +53,12 @@ impl Hook {
         priority: 99,
         kind: "nat",
     };
+    /// `type filter hook postrouting priority 300`: behind all translation.
+    pub const LAST_POSTROUTING: Self = Self {
+        number: InetHookNumber::PostRouting,
+        priority: 300,
+        kind: "filter",
+    };
     /// `type nat hook prerouting priority dstnat`.
     pub const DNAT_PREROUTING: Self = Self {
         number: InetHookNumber::PreRouting,

@@ -112,6 +112,7 @@ fn main() -> ExitCode {
         cases!(
             monitor,
             each_kind_of_change_is_told,
+            a_queue_is_seen_and_its_coming_told,
             ipv6_is_told_as_well,
             what_is_no_change_here_is_not_told,
             an_event_wakes_who_polls,

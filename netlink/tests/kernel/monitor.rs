@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use netlink::address::{self, Flags};
 use netlink::nft::{self, Family, Table, Transaction};
+use netlink::tc::Bucket;
 use netlink::{Event, FdbEntry, Handle, Monitor, Neighbour, Nexthop, link};
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -36,6 +37,28 @@ fn quiet_bridge(handle: &mut Handle) -> u32 {
     let dev = make_bridge(handle, "br0");
     sh("ip address add 10.0.0.1/24 dev br0");
     dev
+}
+
+pub fn a_queue_is_seen_and_its_coming_told() {
+    let mut host = handle();
+    let dev = quiet_bridge(&mut host);
+    let kind = |host: &mut Handle| -> Vec<String> {
+        let queues = host.queues().unwrap().into_iter();
+        queues
+            .filter(|(index, _)| *index == dev)
+            .map(|(_, kind)| kind)
+            .collect()
+    };
+    assert_eq!(kind(&mut host), ["noqueue"]);
+    let mut monitor = Monitor::links_and_queues().unwrap();
+    let bucket = Bucket {
+        rate: 1_000_000,
+        burst: 10_000,
+        limit: 10_000,
+    };
+    accept(&mut host, bucket.request(dev));
+    assert!(heard(&mut monitor).contains(&Event::Queue(dev)));
+    assert_eq!(kind(&mut host), ["tbf"]);
 }
 
 pub fn each_kind_of_change_is_told() {

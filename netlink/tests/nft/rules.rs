@@ -205,6 +205,14 @@ pub fn what_is_known_of_a_packet_is_matched() {
             "ct status dnat accept",
             Expr::connection_has_dnat().then(Expr::accept()),
         ),
+        (
+            "ct state established accept",
+            Expr::connection_is_established().then(Expr::accept()),
+        ),
+        (
+            "ct status ! snat,dnat accept",
+            Expr::connection_has_no_nat().then(Expr::accept()),
+        ),
     ]);
 }
 

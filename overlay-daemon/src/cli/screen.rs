@@ -32,6 +32,13 @@ pub fn status(status: &Status) -> String {
         status.conflist.as_deref().unwrap_or("not in place"),
     );
     line("peers", &count(status));
+    if let Some(state) = &status.fast_path {
+        let text = match &state.problem {
+            Some(why) => format!("none: {why}"),
+            None => format!("{} pods", state.links),
+        };
+        line("fast path", &text);
+    }
     line(
         "kernel",
         &format!(

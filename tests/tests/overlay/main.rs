@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod doctor;
 mod events;
+mod fast_path;
 mod gossip;
 mod healing;
 mod page;
@@ -40,6 +41,15 @@ fn main() -> ExitCode {
         ),
         case("a_narrow_path_has_its_own_mtu", traffic::narrow_path),
         case("strangers_cannot_inject", traffic::strangers),
+        case("the_fast_path_carries_connections", fast_path::carries),
+        case(
+            "the_fast_path_leaves_the_rest_alone",
+            fast_path::leaves_alone,
+        ),
+        case(
+            "without_rights_there_is_no_fast_path",
+            fast_path::without_rights,
+        ),
         case("each_row_heals", healing::each),
         case("the_device_heals", healing::device),
         case("the_uplink_heals", healing::uplink),

@@ -96,14 +96,28 @@ impl Expr {
     pub fn connection_is_known() -> Self {
         /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)` and `(IP_CT_RELATED)`.
         const KNOWN: u32 = 0b110;
-        Self::connection(STATE, KNOWN)
+        Self::connection(STATE, KNOWN, true)
+    }
+
+    /// `ct state established`.
+    pub fn connection_is_established() -> Self {
+        /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)`.
+        const ESTABLISHED: u32 = 0b10;
+        Self::connection(STATE, ESTABLISHED, true)
+    }
+
+    /// `ct status & (snat | dnat) == 0`: its addresses and ports are the same before and behind this host.
+    pub fn connection_has_no_nat() -> Self {
+        /// `IPS_NAT_MASK`.
+        const NAT: u32 = 0x30;
+        Self::connection(STATUS, NAT, false)
     }
 
     /// `ct status dnat`.
     pub fn connection_has_dnat() -> Self {
         /// `IPS_DST_NAT`.
         const DNAT: u32 = 0x20;
-        Self::connection(STATUS, DNAT)
+        Self::connection(STATUS, DNAT, true)
     }
 
     /// `jump CHAIN`.
@@ -116,8 +130,8 @@ impl Expr {
         Self(vec![to(Verdict::Goto, chain)])
     }
 
-    /// `ct KEY & BITS != 0`.
-    fn connection(key: u32, bits: u32) -> Self {
+    /// `ct KEY & BITS != 0`, or `== 0`.
+    fn connection(key: u32, bits: u32, any: bool) -> Self {
         /// `NFTA_CT_DREG`, `NFTA_CT_KEY`.
         const FIELDS: [u16; 2] = [1, 2];
         Self(vec![
@@ -126,7 +140,7 @@ impl Expr {
                 &[(FIELDS[0], Register::Reg1.into()), (FIELDS[1], key)],
             ),
             mask(bits.to_ne_bytes().to_vec()),
-            compared(vec![0; 4], false),
+            compared(vec![0; 4], !any),
         ])
     }
 }
