@@ -83,12 +83,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         commands: command_seen,
         out,
     });
-    let probing = probe::run(
-        config.probe_port,
-        config.vxlan_port,
-        report.clone(),
-        probes_out,
-    );
+    let probing = probe::run(config.clone(), report.clone(), probes_out);
     let telling = events::run(shared.clone());
     let serving = http::serve(&config, shared);
     let flow = flow(

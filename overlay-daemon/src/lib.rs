@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod diff;
 pub mod doctor;
 pub mod events;
+mod far;
 pub mod fast_path;
 pub mod firewall;
 pub mod gc;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,6 +11,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
+use crate::config::Config;
+use crate::far::QUESTION;
+use crate::far::tell::Teller;
 use crate::reconciler::Report;
 
 /// Between two probes of one peer, where there are few peers.
@@ -165,11 +169,11 @@ fn headers(address: IpAddr) -> u32 {
 /// # Errors
 /// When the port cannot be had.
 pub async fn run(
-    port: u16,
-    vxlan_port: u16,
+    config: Config,
     mut report: watch::Receiver<Report>,
     out: watch::Sender<Probes>,
 ) -> Result<(), String> {
+    let port = config.probe_port;
     let taken = |error: std::io::Error| {
         format!(
             "\"probe_port\": cannot take UDP port {port}: {error}: end what has it, or choose another on all nodes"
@@ -180,13 +184,14 @@ pub async fn run(
         .map_err(taken)?;
     let v6 = only_v6(port).await.ok();
     let mut prober = Prober {
-        port,
-        v4,
-        v6,
+        v4: Arc::new(v4),
+        v6: v6.map(Arc::new),
         probes: Probes {
-            vxlan_port,
+            vxlan_port: config.vxlan_port,
             ..Probes::default()
         },
+        port,
+        teller: Teller::new(config, report.clone()),
         number: 0,
         told: Instant::now(),
         out,
@@ -196,7 +201,7 @@ pub async fn run(
     loop {
         tokio::select! {
             Ok((length, from)) = prober.v4.recv_from(&mut from_v4) => prober.receive(&from_v4[..length], from).await,
-            Ok((length, from)) = receive(prober.v6.as_ref(), &mut from_v6) => prober.receive(&from_v6[..length], from).await,
+            Ok((length, from)) = receive(prober.v6.as_deref(), &mut from_v6) => prober.receive(&from_v6[..length], from).await,
             Ok(()) = report.changed() => prober.follow(&report.borrow_and_update()),
             _ = beat.tick() => prober.beat().await,
         }
@@ -233,8 +238,9 @@ async fn receive(
 
 struct Prober {
     port: u16,
-    v4: UdpSocket,
-    v6: Option<UdpSocket>,
+    teller: Teller,
+    v4: Arc<UdpSocket>,
+    v6: Option<Arc<UdpSocket>>,
     probes: Probes,
     number: u64,
     told: Instant,
@@ -249,6 +255,10 @@ impl Prober {
         if bytes.starts_with(REQUEST) {
             let answer = [ANSWER, &bytes[4..]].concat();
             self.send(from, &answer).await;
+        } else if bytes.starts_with(QUESTION) {
+            if let Some(socket) = self.socket(from).cloned() {
+                self.teller.tell(bytes, from, socket);
+            }
         } else if bytes.starts_with(ANSWER) {
             let number = bytes[4..SMALLEST]
                 .try_into()
@@ -319,12 +329,15 @@ impl Prober {
         }
     }
 
+    fn socket(&self, to: SocketAddr) -> Option<&Arc<UdpSocket>> {
+        match to {
+            SocketAddr::V4(_) => Some(&self.v4),
+            SocketAddr::V6(_) => self.v6.as_ref(),
+        }
+    }
+
     async fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        let socket = if to.is_ipv4() {
-            Some(&self.v4)
-        } else {
-            self.v6.as_ref()
-        };
+        let socket = self.socket(to);
         if let Some(socket) = socket {
             // What cannot be sent is not answered either.
             let _ = socket.send_to(bytes, to).await;

@@ -1,6 +1,7 @@
 //! `heddle trace`: the life of a packet, hop by hop, read from the kernel as it is now.
 
 mod bridge;
+mod far;
 mod hop;
 mod node;
 mod pod;
@@ -10,7 +11,7 @@ mod underlay;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use netlink::{Handle, Link, nft};
+use netlink::{Handle, Link};
 use serde::Serialize;
 
 pub use self::hop::{Counters, Hop, Problem};
@@ -42,7 +43,6 @@ struct Tracer<'a> {
     config: &'a Config,
     status: Option<&'a Status>,
     route: Handle,
-    nft: nft::Handle,
     links: Vec<Link>,
     hops: Vec<Hop>,
 }
@@ -66,7 +66,6 @@ pub fn trace(
         config,
         status,
         route,
-        nft: nft::Handle::new().map_err(said)?,
         links,
         hops: Vec::new(),
     };
@@ -136,7 +135,7 @@ impl Tracer<'_> {
         match self.through(src, dst)? {
             node::Leads::Here => Step::Continue(()),
             node::Leads::ToPod => self.arrive(end, dst),
-            node::Leads::Away(way) => self.travel(&way),
+            node::Leads::Away(way) => self.travel(&way, src),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use netlink::Link;
-use netlink::nft::Family;
 use netlink::sysctl::Tree;
 
 use super::pod::{Exit, Pod};
@@ -64,21 +63,11 @@ impl Tracer<'_> {
             self.pass(hop)?;
         }
         self.interface("node", bridge, "switches to a port of its own")?;
-        let (key, family, program) = match dst {
-            IpAddr::V4(_) => (
-                "net/bridge/bridge-nf-call-iptables",
-                Family::Ipv4,
-                "iptables",
-            ),
-            IpAddr::V6(_) => (
-                "net/bridge/bridge-nf-call-ip6tables",
-                Family::Ipv6,
-                "ip6tables",
-            ),
-        };
-        let tree = Tree::new(&self.config.sysctl_dir);
-        if tree.get(key).is_ok_and(|value| value == "1") {
-            self.policy(family, program)?;
+        if Tree::new(&self.config.sysctl_dir)
+            .get(passes_iptables(dst))
+            .is_ok_and(|value| value == "1")
+        {
+            self.policy(dst)?;
         }
         let key = format!("net/ipv4/conf/{}/proxy_arp", bridge.name);
         if dst.is_ipv4()
@@ -120,5 +109,13 @@ impl Tracer<'_> {
             .index;
         let eth = inside.link_by_index(index).ok()??;
         self.link(eth.peer_index?).cloned()
+    }
+}
+
+/// The sysctl that shows iptables what a bridge switches.
+pub(super) fn passes_iptables(dst: IpAddr) -> &'static str {
+    match dst {
+        IpAddr::V4(_) => "net/bridge/bridge-nf-call-iptables",
+        IpAddr::V6(_) => "net/bridge/bridge-nf-call-ip6tables",
     }
 }

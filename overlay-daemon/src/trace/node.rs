@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use netlink::nft::{Family, Table};
 use netlink::sysctl::Tree;
 use netlink::{Route, RouteFilter};
 
 use super::refused::refused;
 use super::underlay::Way;
 use super::{Hop, Step, Tracer};
+use crate::far::look::{forwarding_key, is_forward_dropped};
 use crate::names::PROTOCOL;
 
 /// Where the host's route leads.
@@ -111,10 +111,7 @@ impl Tracer<'_> {
     }
 
     fn forwarding(&mut self, dst: IpAddr) -> Step {
-        let (key, family, program) = match dst {
-            IpAddr::V4(_) => ("net/ipv4/ip_forward", Family::Ipv4, "iptables"),
-            IpAddr::V6(_) => ("net/ipv6/conf/all/forwarding", Family::Ipv6, "ip6tables"),
-        };
+        let key = forwarding_key(dst);
         let value = Tree::new(&self.config.sysctl_dir)
             .get(key)
             .unwrap_or_default();
@@ -126,19 +123,18 @@ impl Tracer<'_> {
             ),
             _ => hop,
         })?;
-        self.policy(family, program)
+        self.policy(dst)
     }
 
     /// What forwards, and what a bridge passes on where the kernel shows that to iptables, goes through its chain FORWARD.
-    pub(super) fn policy(&mut self, family: Family, program: &str) -> Step {
-        let table = Table {
-            family,
-            name: "filter",
-        };
-        let chain = self.nft.chain(table, "FORWARD").ok().flatten();
-        if chain.is_none_or(|chain| !chain.drops) || self.config.ingress_policy.is_some() {
+    pub(super) fn policy(&mut self, dst: IpAddr) -> Step {
+        if !is_forward_dropped(dst) || self.config.ingress_policy.is_some() {
             return Step::Continue(());
         }
+        let program = match dst {
+            IpAddr::V4(_) => "iptables",
+            IpAddr::V6(_) => "ip6tables",
+        };
         let hop = Hop::new("node", format!("{program}'s chain FORWARD"), "");
         self.pass(hop.blocked(
             "its policy is DROP, and no rule of ours lets pods through",

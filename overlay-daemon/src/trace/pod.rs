@@ -234,7 +234,9 @@ impl Tracer<'_> {
             counters: counted.map(Into::into),
             ..Hop::link(place, link, what)
         };
-        self.pass(match (link.up, link.carrier) {
+        // A bridge has the carrier of its ports: that they are down is said of them.
+        let carrier = link.carrier || link.bridge.is_some();
+        self.pass(match (link.up, carrier) {
             (false, _) => hop.blocked(
                 format!("{} is down", link.name),
                 format!("ip link set dev {} up", link.name),

@@ -23,8 +23,8 @@ pub(super) struct Way {
 }
 
 impl Tracer<'_> {
-    /// As far as this node can see: to the peer's VTEP, or to the next router.
-    pub(super) fn travel(&mut self, way: &Way) -> Step {
+    /// To the peer's pod, or as far as this node can see: to the next router.
+    pub(super) fn travel(&mut self, way: &Way, src: IpAddr) -> Step {
         if let Some(id) = way.nexthop {
             let gw = way.gw.map_or_else(String::new, |gw| format!("via {gw} "));
             let hop = Hop::new(
@@ -40,31 +40,18 @@ impl Tracer<'_> {
             way.dst
         };
         self.interface_below(carried)?;
-        let name = self.owner(way.dst);
-        let Some((name, state, reason)) = name else {
-            let hop = Hop::new(
+        let owner = self.status.and_then(|status| {
+            let mut peers = status.peers.iter();
+            peers.find(|(_, peer)| peer.pod_cidrs.iter().any(|cidr| cidr.contains(way.dst)))
+        });
+        match owner {
+            Some((name, peer)) => self.enter(way, src, name, peer),
+            None => self.pass(Hop::new(
                 "underlay",
                 format!("{carried}"),
                 "is out of the cluster: what is beyond cannot be seen from here",
-            );
-            return self.pass(hop);
-        };
-        let hop = Hop::new(
-            &name,
-            format!("pod {}", way.dst),
-            "the rest can be seen there: heddle trace node, on that node",
-        )
-        .owned(true);
-        self.pass(match state.as_str() {
-            "unreachable" | "down" | "suspect" => hop.blocked(
-                format!("{name} is {state}: {}", reason.unwrap_or_default()),
-                format!(
-                    "heddle doctor on {name}; is UDP port {} open on the way?",
-                    self.config.vxlan_port
-                ),
-            ),
-            _ => hop,
-        })
+            )),
+        }
     }
 
     /// Neighbour, FDB and device; the address on the underlay that the outer packet goes to.
@@ -130,13 +117,5 @@ impl Tracer<'_> {
             .gw
             .map_or_else(|| "on-link".to_owned(), |gw| format!("via {gw}"));
         self.interface("underlay", &dev, &format!("to {to}, {gw}"))
-    }
-
-    /// Whose pod an address is, and how that node is.
-    fn owner(&self, dst: IpAddr) -> Option<(String, String, Option<String>)> {
-        let mut peers = self.status?.peers.iter();
-        let (name, peer) =
-            peers.find(|(_, peer)| peer.pod_cidrs.iter().any(|cidr| cidr.contains(dst)))?;
-        Some((name.clone(), peer.state.clone(), peer.reason.clone()))
     }
 }

@@ -71,6 +71,10 @@ fn main() -> ExitCode {
         case("a_trace_shows_every_hop", trace::every_way),
         case("a_trace_ends_where_the_packet_does", trace::every_fault),
         case(
+            "a_trace_knows_the_other_nodes_part",
+            trace::far::every_fault,
+        ),
+        case(
             "a_check_reaches_everyone_and_leaves_nothing",
             check::everyone_is_reached,
         ),
