@@ -3,9 +3,9 @@
 //! It stands in a directory of its own beside those of the networks, one symbolic link for each owner,
 //! whose target is the boot in which the addresses were taken, and the addresses. It is a cache, exact
 //! also when the reference plugin works on the same leases: after each change of ours both directories
-//! get one and the same time of modification, with nanoseconds that the kernel's clock never gives. Whoever
+//! get one and the same time of modification, with nanoseconds that stand for the boot. Whoever
 //! else adds or removes a lease gives the lease directory another, and so does a change of ours that was cut
-//! off in the middle; then the index is made anew from the leases.
+//! off in the middle, or lost its writes with the power; then the index is made anew from the leases.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
@@ -22,16 +22,15 @@ use super::lease::{Lease, Owner};
 /// The kernel's name for this boot; no namespace hides it, no clock moves it.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The nanoseconds of a sealed directory. Two directories changed in one tick of the kernel's clock have the
-/// same time as well, but not this one.
-const SEAL: u32 = 123_456_789;
-
 /// The open index of one network.
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
     directory: File,
     boot: String,
+    /// The nanoseconds of a sealed directory. Two directories changed in one tick of the kernel's clock have the same time
+    /// as well, but not this one; nor have two that an earlier boot has sealed, whose last changes may have been lost.
+    seal: u32,
 }
 
 /// What the index says of one owner.
@@ -60,20 +59,22 @@ impl Index {
             }
             opened => opened?,
         };
+        let seal = seal_of(&boot);
         Ok(Self {
             path,
             directory,
             boot,
+            seal,
         })
     }
 
-    /// Whether nobody has changed the leases since the last [`Index::seal`].
+    /// Whether nobody has changed the leases since the last [`Index::seal`], which was in this boot.
     ///
     /// # Errors
     /// When a directory cannot be looked at.
     pub fn is_exact(&self, leases: &File) -> io::Result<bool> {
         let sealed = self.directory.metadata()?;
-        Ok(sealed.mtime_nsec() == i64::from(SEAL)
+        Ok(sealed.mtime_nsec() == i64::from(self.seal)
             && sealed.modified()? == leases.metadata()?.modified()?)
     }
 
@@ -86,7 +87,7 @@ impl Index {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let seal = UNIX_EPOCH + Duration::new(now.as_secs(), SEAL);
+        let seal = UNIX_EPOCH + Duration::new(now.as_secs(), self.seal);
         leases.set_modified(seal)?;
         self.directory.set_modified(seal)
     }
@@ -180,6 +181,12 @@ impl Index {
         remove_if_there(&path)?;
         symlink(entry.to_string(), path)
     }
+}
+
+/// Nanoseconds for a boot, never a round number, which a coarse clock might give.
+fn seal_of(boot: &str) -> u32 {
+    let digest = u32::from_str_radix(&identity::digest(boot, 7), 16).unwrap_or_default();
+    digest / 10 * 10 + 9
 }
 
 impl Entry {

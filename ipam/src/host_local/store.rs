@@ -186,18 +186,27 @@ impl Store {
         self.release_all(stale)
     }
 
-    /// Frees the addresses of `set` whose pods cannot live any more: those leased before this boot, and
-    /// empty files, which a power cut leaves behind. Says how many that were.
+    /// Frees the addresses of `set` whose pods cannot live any more: those leased before this boot, with what the same
+    /// pods have of other sets, and empty files, which a power cut leaves behind. Says how many of `set` that were.
     ///
     /// # Errors
     /// Code 5 when a lease cannot be read or removed.
     pub fn reclaim(&mut self, set: &RangeSet) -> Result<usize> {
         let dead = self.dead(set)?;
-        let count = dead.len();
-        if count > 0 {
-            self.release_all(dead.into_iter())?;
+        if !dead.is_empty() {
+            let leases = lease::all(&self.path).map_err(self.failed("read the leases in"))?;
+            let owners: HashSet<_> = dead
+                .iter()
+                .filter_map(|lease| lease.owner.as_ref())
+                .collect();
+            // The index has one entry for all that an owner has: it goes with the first of them.
+            let theirs = leases.into_iter().filter(|lease| match &lease.owner {
+                Some(owner) => owners.contains(owner),
+                None => set.contains(lease.address),
+            });
+            self.release_all(theirs)?;
         }
-        Ok(count)
+        Ok(dead.len())
     }
 
     /// The leases of `set` that [`Store::reclaim`] would free.
