@@ -5,9 +5,10 @@ mod strace;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::Value;
 
 pub use reply::Reply;
@@ -216,20 +217,20 @@ impl Call {
         self.traced()
     }
 
+    /// Makes the call and kills it, wherever it is, after so long; whether it was still at it.
+    pub fn send_and_kill(&self, after: Duration) -> Result<bool> {
+        let mut command = self.node.command(self.program_file()?);
+        let output = command
+            .envs(&self.env)
+            .stdin(self.stdin.clone())
+            .deadline(after)
+            .output();
+        Ok(output.is_err())
+    }
+
     /// Makes the call.
     pub fn send(&self) -> Result<Reply> {
-        let path = self
-            .env
-            .get("CNI_PATH")
-            .map(String::as_str)
-            .unwrap_or("/opt/cni/bin");
-        let files = path.split(':').map(|dir| Path::new(dir).join(&self.kind));
-        let Some(program) = self
-            .node
-            .run(|| files.into_iter().find(|file| file.exists()))
-        else {
-            bail!("no plugin {} in {path} on {}", self.kind, self.node.name());
-        };
+        let program = self.program_file()?;
         if !self.traced {
             let mut command = self.node.command(&program);
             let output = command.envs(&self.env).stdin(self.stdin.clone()).output()?;
@@ -243,5 +244,18 @@ impl Call {
         let output = command.envs(&self.env).stdin(self.stdin.clone()).output()?;
         let trace = self.node.run(|| Trace::take(&log))?;
         Ok(Reply::new(output, trace))
+    }
+
+    fn program_file(&self) -> Result<PathBuf> {
+        let path = self
+            .env
+            .get("CNI_PATH")
+            .map(String::as_str)
+            .unwrap_or("/opt/cni/bin");
+        let files = path.split(':').map(|dir| Path::new(dir).join(&self.kind));
+        let found = self
+            .node
+            .run(|| files.into_iter().find(|file| file.exists()));
+        found.with_context(|| format!("no plugin {} in {path} on {}", self.kind, self.node.name()))
     }
 }

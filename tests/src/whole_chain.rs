@@ -35,22 +35,29 @@ impl WholeChain {
     /// addresses; [`conf::dual_stack`] will do.
     pub fn new(ipam: Value) -> Result<WholeChain> {
         let node = Node::new("node")?;
+        let plugins = Plugins::heddle(&node)?;
+        let chain = WholeChain::on(&plugins, ipam)?;
+        let rules = crate::inspect::ruleset(chain.node.space())?;
+        ensure!(!rules.contains("heddle"), "rules without a pod:\n{rules}");
+        Ok(chain)
+    }
+
+    /// The same on a node that has our plugins already.
+    pub fn on(plugins: &Plugins, ipam: Value) -> Result<WholeChain> {
+        let node = plugins.node().clone();
         sh(
             node.space(),
             "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP",
         )?;
-        let plugins = Plugins::heddle(&node)?;
         let chain = WholeChain {
             node,
-            plugins,
+            plugins: plugins.clone(),
             confs: confs(&ipam),
         };
         let first = chain.node.pod("first")?;
         chain.add(&first)?;
         chain.del(&first, None)?;
         first.unmount(false)?;
-        let rules = crate::inspect::ruleset(chain.node.space())?;
-        ensure!(!rules.contains("heddle"), "rules without a pod:\n{rules}");
         Ok(chain)
     }
 
