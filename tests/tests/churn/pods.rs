@@ -21,7 +21,7 @@ impl Churned {
     /// A pod that nothing is attached to.
     pub fn new(chain: &WholeChain, number: usize) -> Result<Churned> {
         let mut confs = chain.confs.clone();
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             confs[1]["runtimeConfig"]["portMappings"] =
                 json!([{"hostPort": 20_000 + number, "containerPort": 80, "protocol": "udp"}]);
         } else {

@@ -1,4 +1,8 @@
 //! What has happened so far: how often, how long it took, and who has which address.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a lock that is poisoned is a test that has failed"
+)]
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
