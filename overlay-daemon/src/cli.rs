@@ -6,6 +6,7 @@ mod events;
 mod gc;
 mod install;
 mod screen;
+mod text;
 mod trace;
 
 use std::path::{Path, PathBuf};

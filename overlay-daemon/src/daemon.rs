@@ -17,6 +17,7 @@ use crate::calls;
 use crate::config::Config;
 use crate::conflist::Conflist;
 use crate::doctor::Verdict;
+use crate::drops::{self, Drops};
 use crate::events::{self, Events, Kind, News};
 use crate::fast_path;
 use crate::health::{Health, Judge, StatusFile};
@@ -62,9 +63,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let (commands, command_seen) = mpsc::channel(8);
     let calls = calls::none();
     let counting = calls::run(&config, calls.clone());
+    let (drops_out, drops) = watch::channel(Drops::default());
+    let reading = drops::run(drops_out);
     let events = Events::default();
     let shared = Shared {
         calls,
+        drops,
         events: events.clone(),
         node: config.node_name.clone(),
         membership: membership.clone(),
@@ -110,6 +114,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         ended = serving => ended.map_err(Failure::Host),
         () = flow => Ok(()),
         () = counting => Ok(()),
+        () = reading => Ok(()),
         () = telling => Ok(()),
         signal = stopped() => {
             tracing::info!("{} received: the data path stays", signal?);

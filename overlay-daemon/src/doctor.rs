@@ -3,9 +3,15 @@
 
 mod conflists;
 mod daemon;
+mod drops;
 mod forwarding;
 mod host;
+mod kernel;
 mod leases;
+mod managers;
+mod paths;
+mod pods;
+mod services;
 mod sysctls;
 
 use netlink::sysctl::Tree;
@@ -141,13 +147,20 @@ pub fn examine(config: &Config, status: Result<Status, String>) -> Result<Vec<Fi
         nft: nft::Handle::new().map_err(said)?,
         local,
     };
-    let checks: [fn(&mut Patient) -> Vec<Finding>; 6] = [
-        daemon::findings,
+    // Causes before what follows from them: what comes first is to be mended first.
+    let checks: [fn(&mut Patient) -> Vec<Finding>; 12] = [
+        kernel::findings,
+        host::findings,
         sysctls::findings,
         forwarding::findings,
         conflists::findings,
+        pods::findings,
         leases::findings,
-        host::findings,
+        services::findings,
+        managers::findings,
+        drops::findings,
+        daemon::findings,
+        paths::findings,
     ];
     Ok(checks
         .into_iter()

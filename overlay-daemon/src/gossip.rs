@@ -12,6 +12,7 @@ pub mod seal;
 pub mod swim;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ pub use records::Record;
 pub use seal::Key;
 
 use crate::Node;
-use seal::Seal;
+use seal::{Refused, Seal};
+
+/// How long it is known that somebody has used another key, and how many of them.
+const STRANGERS: Duration = Duration::from_secs(60);
+const MOST_STRANGERS: usize = 8;
 
 /// What the machine is told once, at its start.
 #[derive(Clone, Debug)]
@@ -154,6 +159,8 @@ pub struct Member {
     pub slot: Option<u32>,
     /// Where it takes gossip.
     pub address: SocketAddr,
+    /// When its process began by its own clock, in µs since the epoch; later than that, if it was ever before.
+    pub session: u64,
 }
 
 /// What has gone over the wire and what has not come in.
@@ -185,6 +192,7 @@ pub struct Gossip {
     machine: Machine,
     seal: Seal,
     counters: Counters,
+    strangers: BTreeMap<IpAddr, Duration>,
 }
 
 impl Gossip {
@@ -198,6 +206,7 @@ impl Gossip {
             machine,
             seal,
             counters: Counters::default(),
+            strangers: BTreeMap::new(),
         };
         let outputs = gossip.sealed(outputs);
         (gossip, outputs)
@@ -220,10 +229,30 @@ impl Gossip {
             }
             Err(refused) => {
                 refused.count(&mut self.counters);
+                if refused == Refused::WrongKey {
+                    self.notice_stranger(from.ip(), now.monotonic);
+                }
                 let outputs = self.machine.refused(from, &refused, now);
                 self.sealed(outputs)
             }
         }
+    }
+
+    /// Anyone can make anything up: few are remembered, and not for long.
+    fn notice_stranger(&mut self, from: IpAddr, now: Duration) {
+        self.strangers
+            .retain(|_, heard| now.saturating_sub(*heard) < STRANGERS);
+        if self.strangers.len() < MOST_STRANGERS || self.strangers.contains_key(&from) {
+            self.strangers.insert(from, now);
+        }
+    }
+
+    /// Addresses from which datagrams have come within the last minute that none of the keys opens; not more than eight.
+    pub fn strangers(&self, now: Time) -> impl Iterator<Item = IpAddr> {
+        let heard = self.strangers.iter();
+        heard
+            .filter(move |(_, heard)| now.monotonic.saturating_sub(**heard) < STRANGERS)
+            .map(|(address, _)| *address)
     }
 
     fn sealed(&mut self, mut outputs: Vec<Output>) -> Vec<Output> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::Calls;
 use crate::config::Config;
+use crate::drops::Drops;
 use crate::events::{Event, Events};
 use crate::fast_path;
 use crate::gc;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub fast_path: watch::Receiver<Option<fast_path::State>>,
     /// The plugins' calls.
     pub calls: Calls,
+    /// What the host drops.
+    pub drops: watch::Receiver<Drops>,
     /// What has happened.
     pub events: Events,
     /// What people ask for.
@@ -57,6 +60,7 @@ impl Shared {
             probes: &self.probes.borrow(),
             conflist: &self.conflist.borrow(),
             fast_path: &self.fast_path.borrow(),
+            drops: &self.drops.borrow(),
         };
         sources.status()
     }
@@ -121,6 +125,7 @@ async fn metrics(State(shared): State<Shared>) -> String {
         probes: &shared.probes.borrow(),
         calls: &shared.calls,
         events: &shared.events,
+        drops: &shared.drops.borrow(),
         leases: &gc::leases().unwrap_or_default(),
     })
 }

@@ -9,7 +9,7 @@ mod apply;
 mod error;
 mod files;
 mod interrupt;
-mod kernel;
+pub(crate) mod kernel;
 mod lock;
 mod manifest;
 mod plan;

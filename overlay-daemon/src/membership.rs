@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, MembershipKind};
+use crate::doctor::Verdict;
 use crate::health::Health;
 use crate::node::Node;
 
@@ -34,6 +35,35 @@ pub struct Membership {
     pub problems: Vec<String>,
     /// What a person may want to know: the claim, the electors …
     pub notes: Vec<String>,
+    /// What is wrong elsewhere, and does not keep this node from carrying what it knows.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that is wrong with the membership, but not with this node's readiness.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Warning {
+    /// What it is about.
+    pub about: About,
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// A sentence that names the object.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What a [`Warning`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum About {
+    /// The keys that gossip is sealed with.
+    Keys,
+    /// The clocks of the nodes.
+    Clock,
+    /// Kubernetes' API server.
+    Api,
 }
 
 /// How a node is, as far as a source can tell.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::calls::Calls;
+use crate::drops::Drops;
 use crate::events::Events;
 use crate::probe::Probes;
 use crate::reconciler::Report;
@@ -32,6 +33,11 @@ struct FamilyLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct EventLabels {
     kind: String,
 }
@@ -49,6 +55,8 @@ pub struct Sources<'a> {
     pub calls: &'a Calls,
     /// What has happened.
     pub events: &'a Events,
+    /// What the host drops.
+    pub drops: &'a Drops,
     /// Addresses that are leased.
     pub leases: &'a [ipam::Lease],
 }
@@ -107,20 +115,11 @@ fn node(sources: &Sources, registry: &mut Registry) {
         "Addresses of this node's pod CIDRs that are leased, by family",
         leases,
     );
-    // Network, gateway and broadcast are not given out.
-    let sizes = status
-        .pod_cidrs
-        .iter()
-        .filter_map(|cidr| match cidr.size() {
-            ipnetwork::NetworkSize::V4(size) => Some(i64::from(size.saturating_sub(3))),
-            // No node runs out of these.
-            ipnetwork::NetworkSize::V6(_) => None,
-        });
     gauge(
         registry,
         "leases_v4_limit",
         "Addresses that this node's IPv4 CIDR has for pods",
-        sizes.sum(),
+        i64::try_from(status.room()).unwrap_or(i64::MAX),
     );
 }
 
@@ -139,6 +138,15 @@ fn kernel(sources: &Sources, registry: &mut Registry) {
         "kernel_writes",
         "Changes made in the kernel by kind of row",
         writes,
+    );
+    let drops = Family::<ReasonLabels, Counter<u64, AtomicU64>>::default();
+    for (reason, count) in &sources.drops.all {
+        drops.get_or_create(&ReasonLabels { reason }).inc_by(*count);
+    }
+    registry.register(
+        "drops",
+        "Packets that the host has dropped since its boot, by reason",
+        drops,
     );
 }
 
@@ -174,6 +182,11 @@ fn probes(probes: &Probes, registry: &mut Registry) {
         "probe_round_trip_seconds",
         "Round trips through the overlay, to all peers",
         probes.round_trips.0.clone(),
+    );
+    registry.register(
+        "probe_loss_ratio",
+        "The share of each ten probes of one peer that was lost, for all peers",
+        probes.losses.0.clone(),
     );
 }
 

@@ -32,6 +32,10 @@ pub(crate) const REQUEST: &[u8; 4] = b"hdl?";
 /// What an answer begins with.
 pub(crate) const ANSWER: &[u8; 4] = b"hdl!";
 const SMALLEST: usize = 12;
+/// A peer that probes at all does it within this time, if there are few.
+const HEARD: Duration = Duration::from_secs(5);
+/// So many large packets are not lost by chance while small ones pass.
+const NARROW: u32 = 3;
 /// What a small probe carries, in bytes.
 const SMALL: u32 = 64;
 /// Between two tellings of what was found.
@@ -47,6 +51,8 @@ pub struct Probes {
     pub lost: u64,
     /// Round trips, in seconds.
     pub round_trips: RoundTrips,
+    /// The share of each ten probes of one peer that was lost.
+    pub losses: Losses,
     /// The port that has to be open, for messages.
     pub vxlan_port: u16,
 }
@@ -66,26 +72,50 @@ impl Default for RoundTrips {
     }
 }
 
+/// A histogram of shares.
+#[derive(Clone, Debug)]
+pub struct Losses(pub Histogram);
+
+impl Default for Losses {
+    fn default() -> Self {
+        Self(Histogram::new([0.0, 0.1, 0.2, 0.3, 0.5, 0.9, 1.0]))
+    }
+}
+
 /// How it carries them to one peer.
 #[derive(Clone, Debug)]
 pub struct Probe {
     address: IpAddr,
     /// The largest packet that the path should carry, in bytes.
-    limit: u32,
+    pub limit: u32,
     /// Last round trip time.
     pub rtt: Option<Duration>,
-    /// The largest packet that came back, in bytes.
+    /// The largest packet that came back, in bytes; less when large ones are lost again.
     pub mtu: Option<u32>,
+    /// Large packets that were lost since the last one that was not.
+    lost: u32,
     /// Whether each of the last ones was answered, the newest last.
     answered: VecDeque<bool>,
+    /// How many of them the histogram of losses does not have yet.
+    uncounted: usize,
     waiting: Option<(u64, Instant, u32)>,
     due: Instant,
+    /// When its own last probe came.
+    heard: Option<Instant>,
 }
 
 impl Probes {
     /// One peer's.
     pub fn get(&self, name: &str) -> Option<&Probe> {
         self.peers.get(name)
+    }
+
+    /// Whether a peer's own probes arrive here. It probes as many peers as this node does.
+    pub fn is_heard(&self, name: &str) -> bool {
+        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let patience = HEARD.max(Duration::from_secs(1) / BUDGET * 2 * peers);
+        let heard = self.peers.get(name).and_then(|probe| probe.heard);
+        heard.is_some_and(|heard| heard.elapsed() < patience)
     }
 }
 
@@ -96,9 +126,12 @@ impl Probe {
             limit,
             rtt: None,
             mtu: None,
+            lost: 0,
             answered: VecDeque::new(),
+            uncounted: 0,
             waiting: None,
             due: Instant::now(),
+            heard: None,
         }
     }
 
@@ -139,11 +172,34 @@ impl Probe {
         bytes
     }
 
-    fn remember(&mut self, answered: bool) {
+    /// What a packet of `size` bytes that came back tells of the path.
+    fn measure(&mut self, size: u32) {
+        if size >= self.limit {
+            self.lost = 0;
+        }
+        self.mtu = match self.is_narrow() {
+            true => Some(size),
+            false => self.mtu.max(Some(size)),
+        };
+    }
+
+    /// Whether small packets pass and large ones do not.
+    pub fn is_narrow(&self) -> bool {
+        self.lost >= NARROW && self.is_answered()
+    }
+
+    fn remember(&mut self, answered: bool, losses: &Losses) {
+        let large = self.waiting.is_some_and(|(.., size)| size >= self.limit);
+        self.lost += u32::from(large && !answered);
         self.waiting = None;
         self.answered.push_back(answered);
         if self.answered.len() > REMEMBERED {
             self.answered.pop_front();
+        }
+        self.uncounted += 1;
+        if self.uncounted == REMEMBERED {
+            self.uncounted = 0;
+            losses.0.observe(f64::from(self.loss_percent()) / 100.0);
         }
     }
 }
@@ -253,6 +309,10 @@ impl Prober {
             return;
         }
         if bytes.starts_with(REQUEST) {
+            let sender = |probe: &&mut Probe| probe.address == from.ip();
+            if let Some(probe) = self.probes.peers.values_mut().find(sender) {
+                probe.heard = Some(Instant::now());
+            }
             let answer = [ANSWER, &bytes[4..]].concat();
             self.send(from, &answer).await;
         } else if bytes.starts_with(QUESTION) {
@@ -273,8 +333,8 @@ impl Prober {
                 let rtt = when.elapsed();
                 probe.rtt = Some(rtt);
                 self.probes.round_trips.0.observe(rtt.as_secs_f64());
-                probe.mtu = probe.mtu.max(Some(size));
-                probe.remember(true);
+                probe.measure(size);
+                probe.remember(true, &self.probes.losses);
             }
         }
     }
@@ -287,7 +347,7 @@ impl Prober {
                 .waiting
                 .is_some_and(|(_, when, _)| now.duration_since(when) > PATIENCE)
             {
-                probe.remember(false);
+                probe.remember(false, &self.probes.losses);
                 self.probes.lost += 1;
             }
         }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::drops::Drops;
 use crate::fast_path;
-use crate::membership::{Membership, PeerState};
+use crate::membership::{Membership, PeerState, Warning};
 use crate::plan::Way;
 use crate::probe::Probes;
 use crate::reconciler::Report;
@@ -26,6 +27,12 @@ pub struct Status {
     pub problems: Vec<String>,
     /// What else a person may want to know.
     pub notes: Vec<String>,
+    /// What is wrong elsewhere.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// Packets that the host has dropped within the last ten seconds, by reason, where there are any.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
     /// This node's pod CIDRs.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub pod_cidrs: Vec<IpNetwork>,
@@ -91,6 +98,8 @@ pub struct Sources<'a> {
     pub conflist: &'a Result<String, String>,
     /// How the fast path stands, where it is wanted.
     pub fast_path: &'a Option<fast_path::State>,
+    /// What the host drops.
+    pub drops: &'a Drops,
 }
 
 impl Sources<'_> {
@@ -113,6 +122,8 @@ impl Sources<'_> {
             ready: problems.is_empty() && self.report.passes > 0,
             problems,
             notes: self.membership.notes.clone(),
+            warnings: self.membership.warnings.clone(),
+            drops: counts(&self.drops.recent),
             pod_cidrs: self.membership.own_cidrs.clone(),
             underlay: local.map(|local| local.name.clone()),
             endpoints: local
@@ -124,12 +135,7 @@ impl Sources<'_> {
             peers,
             passes: self.report.passes,
             writes: self.report.writes,
-            changes: self
-                .report
-                .changes
-                .iter()
-                .map(|(kind, count)| ((*kind).to_owned(), *count))
-                .collect(),
+            changes: counts(&self.report.changes),
         }
     }
 
@@ -152,8 +158,13 @@ impl Sources<'_> {
             (_, None, Some(probe)) if probe.is_new() => "probing",
             (_, None, Some(_)) => "unreachable",
         };
-        let silent = (state == "unreachable").then(|| {
-            format!("no probe through the overlay is answered: is UDP port {} open on the way and on {name}?", self.probes.vxlan_port)
+        let silent = (state == "unreachable").then(|| self.silence(name, path));
+        let narrow = probe.filter(|probe| state == "established" && probe.is_narrow());
+        let narrow = narrow.map(|probe| {
+            format!(
+                "small packets pass and those of {} bytes, which pods send, do not",
+                probe.limit
+            )
         });
         Peer {
             state: state.to_owned(),
@@ -165,8 +176,41 @@ impl Sources<'_> {
                 .and_then(|probe| probe.rtt)
                 .map(|rtt| rtt.as_micros().try_into().unwrap_or(u64::MAX)),
             loss_percent: probe.map(|probe| probe.loss_percent()),
-            reason: reach.problem.clone().or(silent),
+            reason: reach.problem.clone().or(silent).or(narrow),
             next_probe_s: probe.map(|probe| probe.due_in().as_secs()),
         }
+    }
+
+    /// Why a peer may be silent, by how it is reached and whether its own probes are heard.
+    fn silence(&self, name: &str, path: &str) -> String {
+        let port = self.probes.vxlan_port;
+        match (path, self.probes.is_heard(name)) {
+            ("direct", _) => {
+                format!("no probe on the direct path is answered: does {name} run, and its daemon?")
+            }
+            (_, true) => format!(
+                "no probe through the overlay is answered, though {name}'s own arrive: what this node sends to UDP port {port} is lost on the way to {name}"
+            ),
+            (_, false) => format!(
+                "no probe through the overlay is answered: is UDP port {port} open on the way and on {name}?"
+            ),
+        }
+    }
+}
+
+fn counts(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    let owned = |(name, count): (&&str, &u64)| ((*name).to_owned(), *count);
+    counts.iter().map(owned).collect()
+}
+
+impl Status {
+    /// How many addresses for pods this node's IPv4 CIDRs have: network, gateway and broadcast are not given out. No node
+    /// runs out of IPv6.
+    pub fn room(&self) -> u64 {
+        let sizes = self.pod_cidrs.iter().filter_map(|cidr| match cidr.size() {
+            ipnetwork::NetworkSize::V4(size) => Some(u64::from(size.saturating_sub(3))),
+            ipnetwork::NetworkSize::V6(_) => None,
+        });
+        sizes.sum()
     }
 }

@@ -26,6 +26,7 @@ mod command;
 pub mod conf;
 mod daemon;
 mod disk;
+pub mod drill;
 mod fabric;
 pub mod find;
 pub mod inspect;

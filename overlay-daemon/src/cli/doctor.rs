@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use heddle::config::Config;
 use heddle::doctor::{self, Finding, Verdict};
 
+use super::text::wrapped;
 use super::{failed, say, say_json, status_of};
 
 pub(super) async fn run(config: &Config, fix: bool, json: bool) -> ExitCode {
@@ -50,9 +51,10 @@ fn screen(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let mark = mark(finding.verdict);
-        let _ = writeln!(text, "{mark} {:<10} {}", finding.check, finding.text);
+        let head = format!("{mark} {:<10} ", finding.check);
+        let _ = writeln!(text, "{}", wrapped(&head, &finding.text));
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "     {:<10} -> {remedy}", "");
+            let _ = writeln!(text, "{}", wrapped(&format!("{:<16}-> ", ""), remedy));
         }
     }
     text

@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use heddle::status::{Peer, Status};
 
+use super::text::wrapped;
+
 /// This node on one screen.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:>10}: {value}");
+        let _ = writeln!(text, "{}", wrapped(&format!("{name:>10}: "), value));
     };
     line(
         "node",
@@ -49,6 +51,15 @@ pub fn status(status: &Status) -> String {
     for note in &status.notes {
         line("note", note);
     }
+    for (reason, count) in &status.drops {
+        line(
+            "dropped",
+            &format!("{count} packets within ten seconds: {reason}"),
+        );
+    }
+    for warning in &status.warnings {
+        line("warning", &warning.text);
+    }
     for problem in &status.problems {
         line("problem", problem);
     }
@@ -87,7 +98,7 @@ pub fn peers(status: &Status) -> String {
     }
     for (name, peer) in &status.peers {
         if let Some(reason) = &peer.reason {
-            let _ = writeln!(text, "{name}: {reason}");
+            let _ = writeln!(text, "{}", wrapped(&format!("{name}: "), reason));
         }
     }
     text

@@ -1,10 +1,9 @@
-//! What the daemon itself complains about, and the paths as its probes find them.
+//! What the daemon itself complains about, and what the source of its membership warns of.
 
 use super::{Finding, Patient};
-use crate::status::{Peer, Status};
+use crate::membership::About;
 
 const CHECK: &str = "daemon";
-const PATHS: &str = "paths";
 
 pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
     let status = match &patient.status {
@@ -22,50 +21,21 @@ pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
         .iter()
         .map(|problem| Finding::new(CHECK, super::Verdict::Bad, problem.clone()))
         .collect();
-    if findings.is_empty() {
+    let warnings = status.warnings.iter();
+    findings.extend(warnings.map(|warning| {
+        let check = match warning.about {
+            About::Keys => "keys",
+            About::Clock => "clock",
+            About::Api => "api",
+        };
+        Finding::new(check, warning.verdict, warning.text.clone())
+            .with_remedy(warning.remedy.clone())
+    }));
+    if status.problems.is_empty() {
         findings.push(Finding::good(
             CHECK,
             format!("runs, version {}, ready", status.version),
         ));
     }
-    findings.extend(paths(status));
     findings
-}
-
-fn paths(status: &Status) -> Vec<Finding> {
-    let peers = status.peers.iter();
-    let mut findings: Vec<_> = peers
-        .filter_map(|(name, peer)| path(name, peer, status))
-        .collect();
-    if findings.is_empty() {
-        findings.push(Finding::good(
-            PATHS,
-            format!("every one of {} peers answers", status.peers.len()),
-        ));
-    }
-    findings
-}
-
-fn path(name: &str, peer: &Peer, status: &Status) -> Option<Finding> {
-    let reason = peer.reason.clone().unwrap_or_default();
-    match peer.state.as_str() {
-        "established" => {
-            // A path that is narrower than the pods' interfaces: each new connection pays for it once.
-            let (found, own) = (peer.mtu?, status.mtu?);
-            (found < own).then(|| {
-                Finding::note(
-                    PATHS,
-                    format!("{name}: packets of {found} bytes pass and larger ones do not, while pods send {own}"),
-                )
-                .with_remedy("set the MTU of the underlay's link to what the whole way takes: ip link set dev IFACE mtu N")
-            })
-        }
-        "failed" => None, // Among the daemon's own problems.
-        "probing" | "waiting" => Some(Finding::note(PATHS, format!("{name} is {}", peer.state))),
-        state => Some(Finding::bad(
-            PATHS,
-            format!("{name} is {state}: {reason}"),
-            format!("heddle peers; on {name}: heddle doctor"),
-        )),
-    }
 }

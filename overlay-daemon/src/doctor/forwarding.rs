@@ -47,12 +47,17 @@ fn policy(patient: &mut Patient, family: Family, program: &str) -> Option<Findin
 
 /// iptables of old keeps its rules where nftables does not see them.
 fn legacy() -> Option<Finding> {
-    let tables = fs::read_to_string("/proc/net/ip_tables_names").ok()?;
-    tables.lines().any(|table| table == "filter").then(|| {
+    legacy_table("filter").then(|| {
         Finding::note(
             CHECK,
             "iptables-legacy has a table \"filter\", which cannot be read from here",
         )
         .with_remedy("iptables-legacy -S FORWARD | head -n 1")
     })
+}
+
+/// Whether iptables of old has a table.
+pub(super) fn legacy_table(name: &str) -> bool {
+    let tables = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    tables.lines().any(|table| table == name)
 }

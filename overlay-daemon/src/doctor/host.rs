@@ -1,102 +1,52 @@
-//! What else lives on the host and takes hold of links, routes or memory.
-
-use std::fs;
-use std::path::Path;
+//! The node's own links, addresses and routes, as others may have spoilt them.
 
 use netlink::RouteFilter;
 
 use super::{Finding, Patient};
-use crate::names::{DEVICE, PROTOCOL};
+use crate::names::PROTOCOL;
 
 const CHECK: &str = "host";
 
 pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(network_manager(patient));
-    findings.extend(networkd());
-    findings.extend(connections(patient));
+    findings.extend(duplicates(patient));
     findings.extend(overlaps(patient));
     findings.extend(bridge_ports(patient));
     if findings.is_empty() {
         findings.push(Finding::good(
             CHECK,
-            "nothing else takes hold of links, routes or connections",
+            "no foreign route, no duplicate address; the bridge's ports are up and open",
         ));
     }
     findings
 }
 
-/// Whether any of the files of a configuration with drop-ins says this.
-fn says(main: &str, directories: &[&str], wanted: impl Fn(&str) -> bool) -> bool {
-    let files = directories
-        .iter()
-        .filter_map(|directory| fs::read_dir(directory).ok());
-    let files = files.flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    std::iter::once(Path::new(main).to_path_buf())
-        .chain(files)
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .any(|text| text.lines().map(str::trim).any(&wanted))
-}
-
-fn network_manager(patient: &Patient) -> Option<Finding> {
-    if !Path::new("/run/NetworkManager").is_dir() {
-        return None;
-    }
-    let spared = |line: &str| line.starts_with("unmanaged-devices") && line.contains("heddle");
-    let directories = [
-        "/etc/NetworkManager/conf.d",
-        "/run/NetworkManager/conf.d",
-        "/usr/lib/NetworkManager/conf.d",
-    ];
-    if says(
-        "/etc/NetworkManager/NetworkManager.conf",
-        &directories,
-        spared,
-    ) {
-        return None;
-    }
-    let bridge = &patient.config.bridge;
-    Some(
-        Finding::note(CHECK, "NetworkManager runs and may take addresses and routes off our links").with_remedy(format!(
-            "printf '[keyfile]\\nunmanaged-devices=interface-name:{bridge};interface-name:{DEVICE};interface-name:veth*\\n' >/etc/NetworkManager/conf.d/heddle.conf && nmcli general reload"
-        )),
-    )
-}
-
-fn networkd() -> Option<Finding> {
-    if !Path::new("/run/systemd/netif/links").is_dir() {
-        return None;
-    }
-    let spared = |line: &str| {
-        line.replace(' ', "")
-            .eq_ignore_ascii_case("ManageForeignRoutes=no")
+/// What IPv6 found by itself (RFC 4862, 5.4): the kernel does not use such an address.
+fn duplicates(patient: &mut Patient) -> Vec<Finding> {
+    let addresses = patient.route.addresses(None).unwrap_or_default();
+    let links = patient.route.links().unwrap_or_default();
+    let name = |index| {
+        links
+            .iter()
+            .find(|link| link.index == index)
+            .map(|link| &link.name)
     };
-    let directories = [
-        "/etc/systemd/networkd.conf.d",
-        "/run/systemd/networkd.conf.d",
-        "/usr/lib/systemd/networkd.conf.d",
-    ];
-    if says("/etc/systemd/networkd.conf", &directories, spared) {
-        return None;
-    }
-    Some(
-        Finding::note(CHECK, "systemd-networkd runs and removes routes that it did not make, whenever it is restarted").with_remedy(
-            "mkdir -p /etc/systemd/networkd.conf.d && printf '[Network]\\nManageForeignRoutes=no\\n' >/etc/systemd/networkd.conf.d/heddle.conf && systemctl restart systemd-networkd",
-        ),
-    )
-}
-
-fn connections(patient: &Patient) -> Option<Finding> {
-    let figure = |key: &str| patient.sysctl(key)?.parse::<u64>().ok();
-    let count = figure("net/netfilter/nf_conntrack_count")?;
-    let limit = figure("net/netfilter/nf_conntrack_max")?;
-    (limit > 0 && count * 10 >= limit * 9).then(|| {
-        Finding::bad(
-            CHECK,
-            format!("{count} of {limit} connections are tracked: new ones are dropped when the table is full"),
-            format!("sysctl -w net.netfilter.nf_conntrack_max={}", limit * 2),
-        )
-    })
+    let duplicate = addresses.iter().filter(|address| address.duplicate);
+    let named = duplicate.filter_map(|address| Some((address.network, name(address.index)?)));
+    named
+        .map(|(network, name)| {
+            Finding::bad(
+                CHECK,
+                format!(
+                    "{} on {name} is used by somebody else as well, and so not used here",
+                    network.ip()
+                ),
+                format!(
+                    "give this node another address; then ip address delete {network} dev {name}"
+                ),
+            )
+        })
+        .collect()
 }
 
 /// Another's route into a peer's pod CIDR that counts more than ours.

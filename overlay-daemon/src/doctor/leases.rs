@@ -14,6 +14,7 @@ pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
     };
     let all = inventory.leases.len();
     let mut findings = Vec::new();
+    findings.extend(full(patient, &inventory));
     let unused: Vec<String> = inventory
         .unused()
         .iter()
@@ -55,6 +56,20 @@ pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// New pods get no address.
+fn full(patient: &Patient, inventory: &Inventory) -> Option<Finding> {
+    let room = patient.status.as_ref().ok()?.room();
+    let leased = inventory.leases.iter();
+    let leased = leased.filter(|lease| lease.address.is_ipv4()).count() as u64;
+    (room > 0 && leased >= room).then(|| {
+        Finding::bad(
+            CHECK,
+            format!("all {room} IPv4 addresses of this node are leased: the next pod gets none"),
+            "heddle gc removes what pods have left; if nothing is left over, drain some pods: kubectl cordon NODE",
+        )
+    })
 }
 
 fn name(all: &[String]) -> String {

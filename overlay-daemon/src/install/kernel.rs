@@ -28,20 +28,23 @@ const FEATURES: [Feature; 4] = [
 
 /// Says what the kernel lacks; a note when it cannot be tried.
 pub fn check(say: Say) {
-    // The namespace is that of a thread of its own, and goes with it.
-    let lacking = thread::spawn(lacking).join().ok().flatten();
-    let Some(lacking) = lacking else {
+    let Some(lacking) = lacking() else {
         return say("note: the kernel was not tried, which needs root with its capabilities");
     };
-    for (what, modules, _) in lacking {
+    for (what, modules) in lacking {
         say(&format!(
             "the kernel has no {what}: run `modprobe -a {modules}`, or choose a kernel that has it"
         ));
     }
 }
 
-/// `None` without the right to try.
-fn lacking() -> Option<Vec<Feature>> {
+/// What the kernel lacks, and the modules that bring it; `None` without the right to try. The namespace is that of a thread
+/// of its own, and goes with it.
+pub(crate) fn lacking() -> Option<Vec<(&'static str, &'static str)>> {
+    thread::spawn(attempt).join().ok().flatten()
+}
+
+fn attempt() -> Option<Vec<(&'static str, &'static str)>> {
     unshare(CloneFlags::CLONE_NEWNET).ok()?;
     let here = Netns::current().ok()?;
     let mut lacking = Vec::new();
@@ -49,7 +52,7 @@ fn lacking() -> Option<Vec<Feature>> {
         match feature.2(&here) {
             Ok(()) => {}
             Err(error) if error.errno() == Some(Errno::EPERM) => return None,
-            Err(_) => lacking.push(feature),
+            Err(_) => lacking.push((feature.0, feature.1)),
         }
     }
     Some(lacking)

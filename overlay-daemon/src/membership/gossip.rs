@@ -1,5 +1,7 @@
 //! `gossip`: drives the [`crate::gossip`] machine with a UDP socket, the two clocks, and a file.
 
+mod warnings;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -287,6 +289,7 @@ impl Driver {
             is_known: true,
             is_settled: self.now().monotonic > SETTLED,
             may_hand_out: gossip.may_hand_out(self.now()) && self.ledger.has_claim(),
+            warnings: warnings::warnings(gossip, self.now(), &self.config.node_name),
             ..Membership::default()
         };
         membership.own_cidrs = self.own_cidrs(gossip);
@@ -342,8 +345,9 @@ impl Driver {
         match claim {
             ClaimState::Held { .. } => String::new(),
             ClaimState::Searching { tried, .. } => format!(
-                "this node has no pod CIDR yet: {tried} of {} shares of the cluster range were asked for; a majority of the electors has to answer",
-                self.config.slots()
+                "this node has no pod CIDR yet: {tried} of {} shares of the cluster range were asked for; a majority of the electors has to answer: is UDP port {} open to them, and are \"keys\" theirs?",
+                self.config.slots(),
+                self.config.gossip_port
             ),
             ClaimState::Fenced { slot, why, .. } => {
                 format!("this node gives no addresses of share {slot} away: {why}")

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -20,8 +21,9 @@ use self::api::{KubeNode, Trouble, explain};
 use self::cache::Cached;
 use self::publish::Published;
 use self::set::{Seen, Set};
-use super::{Inputs, Membership};
+use super::{About, Inputs, Membership, Warning};
 use crate::config::Config;
+use crate::doctor::Verdict;
 use crate::view;
 
 /// Nodes of a page of the list: a Node has 16 KB and more, and a page is held in memory whole.
@@ -41,7 +43,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
         out,
         ..
     } = inputs;
-    let client = api::connect(&config).await?;
+    let (client, server) = api::connect(&config).await?;
     let nodes: Api<KubeNode> = Api::all(client);
     let (published, published_seen) = watch::channel(None);
     let (trouble, trouble_seen) = watch::channel(None);
@@ -54,6 +56,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     let mut listener = Listener {
         file: cache::path(&config.state_dir),
         config: &config,
+        server,
         set: Set::default(),
         listed: None,
         is_settled: false,
@@ -72,6 +75,8 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
 /// Hears the Nodes, and tells what follows.
 struct Listener<'a> {
     config: &'a Config,
+    /// URL of the API server.
+    server: String,
     file: PathBuf,
     set: Set,
     /// The list that is being read.
@@ -82,8 +87,8 @@ struct Listener<'a> {
     cached: Option<Cached>,
     /// What is on the disk.
     stored: Option<Cached>,
-    /// Why nothing is heard at the moment.
-    unheard: Option<Trouble>,
+    /// Why nothing is heard at the moment, and since when.
+    unheard: Option<(Trouble, Timestamp)>,
     published: watch::Sender<Option<Published>>,
     out: watch::Sender<Membership>,
 }
@@ -187,11 +192,13 @@ impl Listener<'_> {
                 is_refusal: false,
             },
         };
-        let is_new = self.unheard.as_ref() != Some(&trouble);
+        let known = self.unheard.as_ref();
+        let is_new = known.map(|(known, _)| known) != Some(&trouble);
         if is_new {
             tracing::warn!("{}", trouble.text);
         }
-        self.unheard = Some(trouble);
+        let since = known.map_or_else(Timestamp::now, |(_, since)| *since);
+        self.unheard = Some((trouble, since));
         is_new
     }
 
@@ -234,13 +241,36 @@ impl Listener<'_> {
         }
         // Kubernetes gives a CIDR to one Node, and this one's Node outlives the API server's absence.
         membership.may_hand_out = true;
-        for trouble in [self.unheard.as_ref(), unpublished].into_iter().flatten() {
+        let unheard = self.unheard.as_ref();
+        let unheard = unheard.map(|(trouble, since)| (trouble, Some(*since)));
+        let unpublished = unpublished.map(|trouble| (trouble, None));
+        for (trouble, since) in [unheard, unpublished].into_iter().flatten() {
             match trouble.is_refusal {
                 true => membership.problems.push(trouble.text.clone()),
-                false => membership.notes.push(trouble.text.clone()),
+                false => membership.warnings.push(self.away(trouble, since)),
             }
         }
         membership
+    }
+
+    /// What lasts is known and goes on; what changes in the meantime is not heard of.
+    fn away(&self, trouble: &Trouble, since: Option<Timestamp>) -> Warning {
+        let server = &self.server;
+        let text = match since {
+            Some(since) => format!(
+                "the API server {server} is away since {since:.0}: {}",
+                trouble.text
+            ),
+            None => trouble.text.clone(),
+        };
+        Warning {
+            about: About::Api,
+            verdict: Verdict::Bad,
+            text,
+            remedy: format!(
+                "curl -k {server}readyz says whether it answers; until it does, new and moved nodes are not reached"
+            ),
+        }
     }
 
     /// This node's CIDRs. A Node that is gone comes back when kubelet registers it again; its pods live on until then.

@@ -41,6 +41,10 @@ fn printed() -> String {
         probes: &Probes::default(),
         calls: &calls,
         events: &events,
+        drops: &Drops {
+            all: [(crate::drops::CHECKSUM, 1)].into(),
+            ..Drops::default()
+        },
         leases: &[],
     })
 }

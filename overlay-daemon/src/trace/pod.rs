@@ -1,17 +1,14 @@
 //! The ends: a pod's network namespace, its route and its interface.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use netlink::netns::Netns;
 use netlink::{Handle, Link, link};
 
 use super::refused::refused;
 use super::{Hop, Step, Tracer};
-use crate::gc;
+use crate::{gc, pods};
 
 /// One end of a packet's way.
 #[derive(Debug)]
@@ -73,37 +70,10 @@ pub(super) fn find(text: &str) -> Result<Pod, String> {
     }
 }
 
-/// The namespace that has an address: among the named ones, else among those of processes.
+/// The namespace that has an address.
 fn with_address(address: IpAddr) -> Option<Netns> {
-    let mut seen = BTreeSet::new();
-    named().chain(of_processes()).find_map(|path| {
-        let inode = fs::metadata(&path).ok()?.ino();
-        if !seen.insert(inode) {
-            return None;
-        }
-        let netns = Netns::open(&path).ok()?;
-        let own = Netns::current().ok()?;
-        if netns.is_same(&own).ok()? {
-            return None;
-        }
-        addresses(&netns).ok()?.contains(&address).then_some(netns)
-    })
-}
-
-fn named() -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path()))
-}
-
-fn of_processes() -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir("/proc").into_iter().flatten();
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.bytes().all(|byte| byte.is_ascii_digit())
-        })
-        .map(|path| path.join("ns/net"))
+    let mut all = pods::namespaces().map(|(_, netns)| netns);
+    all.find(|netns| addresses(netns).is_ok_and(|own| own.contains(&address)))
 }
 
 /// Those by which others know a pod, IPv4 first.

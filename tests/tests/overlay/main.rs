@@ -4,6 +4,7 @@
 mod bad_input;
 mod check;
 mod doctor;
+mod drill;
 mod events;
 mod fast_path;
 mod gossip;
@@ -65,7 +66,8 @@ fn main() -> ExitCode {
             "the_plugin_passes_on_what_the_daemon_knows",
             seeing::through_the_plugin,
         ),
-        case("doctor_names_the_cause_of_each_fault", doctor::faults),
+        case("each_fault_is_named_first", drill::each),
+        case("each_fault_of_gossip_is_named_first", drill::gossip),
         case("doctor_mends_what_is_safe", doctor::fixes),
         case("doctor_sees_faults_elsewhere", doctor::elsewhere),
         case("a_trace_shows_every_hop", trace::every_way),

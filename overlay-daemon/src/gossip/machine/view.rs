@@ -29,6 +29,7 @@ impl Machine {
             since,
             slot: record.slot,
             address: record.address,
+            session: record.session,
         })
     }
 }

@@ -144,11 +144,11 @@ fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::
     })
 }
 
-/// A client by "kubeconfig", or else by the pod's service account.
+/// A client by "kubeconfig", or else by the pod's service account, and the API server's URL.
 ///
 /// # Errors
 /// A sentence that says what is missing.
-pub(super) async fn connect(config: &Config) -> Result<Client, String> {
+pub(super) async fn connect(config: &Config) -> Result<(Client, String), String> {
     let mut found = match &config.kubeconfig {
         Some(path) => {
             let said = |error: kube::config::KubeconfigError| {
@@ -167,7 +167,11 @@ pub(super) async fn connect(config: &Config) -> Result<Client, String> {
         })?,
     };
     found.connect_timeout = Some(CONNECT);
-    Client::try_from(found).map_err(|error| format!("\"kubeconfig\": {}", chain(&error)))
+    let server = found.cluster_url.to_string();
+    match Client::try_from(found) {
+        Ok(client) => Ok((client, server)),
+        Err(error) => Err(format!("\"kubeconfig\": {}", chain(&error))),
+    }
 }
 
 /// What an error of a request comes to.
