@@ -8,6 +8,7 @@ mod chain;
 mod duel;
 mod floor;
 mod leases;
+mod packet;
 mod parallel;
 mod peers;
 mod picture;
@@ -15,7 +16,6 @@ mod pod;
 mod row;
 mod side;
 mod start;
-mod throughput;
 mod times;
 mod written;
 
@@ -39,7 +39,7 @@ const SECTIONS: [(&str, Section); 7] = [
     ("parallel", parallel::run),
     ("chain", chain::run),
     ("peers", |_| peers::run()),
-    ("packet", |_| throughput::run()),
+    ("packet", |_| packet::run()),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,179 @@
+//! The ways that packets are measured on: two nodes at either end of one cable, a pod on each.
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+
+use lab::inspect::sh;
+use lab::overlay::{Cluster, Member};
+use lab::{Fabric, Node, Pod, Result};
+
+use super::Way;
+
+pub const HOSTS: &str = "host to host";
+pub const SLOW: &str = "Heddle";
+pub const FAST: &str = "Heddle, fast path";
+const BY_HAND: &str = "VXLAN by hand, no rules";
+const FLANNEL: &str = "flannel's data path";
+/// Whom ours is held against.
+pub const PEERS: [&str; 2] = [FLANNEL, BY_HAND];
+
+/// The far pod of the nodes made by hand.
+const FAR_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 2, 2));
+const FAR_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 1, 12));
+
+/// All of them, and what keeps them there.
+pub struct Ways {
+    pub all: Vec<Way>,
+    clusters: Vec<Cluster>,
+    _by_hand: Vec<[(Node, Pod); 2]>,
+}
+
+impl Ways {
+    pub fn new() -> Result<Ways> {
+        let (plain, flannel) = (by_hand()?, by_hand()?);
+        for (node, own) in flannel.iter().map(|(node, _)| node).zip([1, 2]) {
+            flannels_rules(node, own)?;
+        }
+        let clusters = vec![heddle("")?, heddle("fast_path = true")?];
+        let mut all = vec![Way {
+            name: HOSTS,
+            from: plain[0].0.space().clone(),
+            to: plain[1].0.space().clone(),
+            address: FAR_NODE,
+        }];
+        for (name, pair) in [(BY_HAND, &plain), (FLANNEL, &flannel)] {
+            all.push(Way {
+                name,
+                from: pair[0].1.space().clone(),
+                to: pair[1].1.space().clone(),
+                address: FAR_POD,
+            });
+        }
+        for (name, cluster) in [SLOW, FAST].into_iter().zip(&clusters) {
+            let pods = cluster.pods()?;
+            if name == FAST {
+                for member in &cluster.members {
+                    member.wait_for("the fast path", |status| status["fast_path"]["links"] == 1)?;
+                }
+            }
+            all.push(Way {
+                name,
+                from: pods[0].pod.space().clone(),
+                to: pods[1].pod.space().clone(),
+                address: pods[1].addresses[0],
+            });
+        }
+        Ok(Ways {
+            all,
+            clusters,
+            _by_hand: vec![plain, flannel],
+        })
+    }
+
+    /// Ends the daemons.
+    pub fn stop(&mut self) -> Result {
+        let mut members = self
+            .clusters
+            .iter_mut()
+            .flat_map(|cluster| &mut cluster.members);
+        members.try_for_each(|member| member.stop(false))
+    }
+}
+
+/// Takes two nodes from the fabric's switch and joins them by a cable: a switch would cost every way the same, and so make them
+/// look more alike than they are.
+fn cable(fabric: &Fabric, nodes: [&Node; 2]) -> Result {
+    for node in nodes {
+        sh(node.space(), "ip link delete eth0")?;
+    }
+    let netns = format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        nodes[1].space().net().as_raw_fd()
+    );
+    sh(
+        nodes[0].space(),
+        &format!("ip link add eth0 type veth peer name eth0 netns {netns}"),
+    )?;
+    for (node, host) in nodes.into_iter().zip([11, 12]) {
+        fabric.address(node, 1, host)?;
+    }
+    Ok(())
+}
+
+/// Two nodes with a daemon each that reach each other by VXLAN.
+fn heddle(config: &str) -> Result<Cluster> {
+    let fabric = Fabric::new()?;
+    fabric.switch(1)?;
+    let config = format!("membership = \"static\"\ndirect_routing = \"never\"\n{config}");
+    let member = |name, host| Member::new(&fabric, name, 1, host, &config);
+    let members = vec![member("n1", 11)?, member("n2", 12)?];
+    cable(&fabric, [&members[0].node, &members[1].node])?;
+    let mut cluster = Cluster { fabric, members };
+    cluster.write_nodes(&[("n1", &["192.0.1.11"], 1), ("n2", &["192.0.1.12"], 2)])?;
+    cluster.start()?;
+    cluster.ready()?;
+    Ok(cluster)
+}
+
+/// Two nodes with a bridge, a pod and a VXLAN device each, of flannel's shape, made by `ip`.
+fn by_hand() -> Result<[(Node, Pod); 2]> {
+    let fabric = Fabric::new()?;
+    fabric.switch(1)?;
+    let place = |name: &str, host: u8| -> Result<(Node, Pod)> {
+        let node = Node::new(name)?;
+        fabric.join(&node, 1, host)?;
+        let pod = node.pod("pod")?;
+        Ok((node, pod))
+    };
+    let pair = [place("h1", 11)?, place("h2", 12)?];
+    cable(&fabric, [&pair[0].0, &pair[1].0])?;
+    for ((node, pod), (own, other)) in pair.iter().zip([(1, 2), (2, 1)]) {
+        let netns = pod.netns().display();
+        let script = format!(
+            "sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=0\n\
+             ip link add flannel.1 up mtu 1450 address 02:00:00:00:99:0{own} type vxlan id 1 local 192.0.1.1{own} dstport 8472 nolearning\n\
+             ip address add 10.99.{own}.0/32 dev flannel.1\n\
+             bridge fdb append 02:00:00:00:99:0{other} dev flannel.1 dst 192.0.1.1{other} self permanent\n\
+             ip neighbour add 10.99.{other}.0 lladdr 02:00:00:00:99:0{other} dev flannel.1 nud permanent\n\
+             ip route add 10.99.{other}.0/24 via 10.99.{other}.0 dev flannel.1 onlink\n\
+             ip link add cni0 type bridge\n\
+             ip address add 10.99.{own}.1/24 dev cni0\n\
+             ip link set cni0 up\n\
+             ip link add p0 mtu 1450 type veth peer name eth0 mtu 1450 netns {netns}\n\
+             ip link set p0 master cni0 up"
+        );
+        sh(node.space(), &script)?;
+        let script = format!(
+            "ip link set lo up\nip address add 10.99.{own}.2/24 dev eth0\nip link set eth0 up\nip route add default via 10.99.{own}.1"
+        );
+        sh(pod.space(), &script)?;
+    }
+    Ok(pair)
+}
+
+/// What flanneld 0.27 puts into iptables with `--ip-masq`, and the sysctl that Kubernetes asks for.
+fn flannels_rules(node: &Node, own: u8) -> Result {
+    let subnet = format!("10.99.{own}.0/24");
+    let script = format!(
+        "sysctl -qw net.bridge.bridge-nf-call-iptables=1\n\
+         iptables-restore <<'EOF'\n\
+         *nat\n\
+         :FLANNEL-POSTRTG - [0:0]\n\
+         -A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n\
+         -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -j RETURN\n\
+         -A FLANNEL-POSTRTG -s {subnet} -d 10.99.0.0/16 -j RETURN\n\
+         -A FLANNEL-POSTRTG -s 10.99.0.0/16 -d {subnet} -j RETURN\n\
+         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d {subnet} -j RETURN\n\
+         -A FLANNEL-POSTRTG -s 10.99.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully\n\
+         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d 10.99.0.0/16 -j MASQUERADE --random-fully\n\
+         COMMIT\n\
+         *filter\n\
+         :FLANNEL-FWD - [0:0]\n\
+         -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
+         -A FLANNEL-FWD -s 10.99.0.0/16 -j ACCEPT\n\
+         -A FLANNEL-FWD -d 10.99.0.0/16 -j ACCEPT\n\
+         COMMIT\n\
+         EOF"
+    );
+    sh(node.space(), &script).map(drop)
+}
