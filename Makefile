@@ -1,6 +1,6 @@
 # Heddle's everyday commands. `make demo` shows it, `make test` proves it; both want root (or sudo) for namespaces.
 .DEFAULT_GOAL := build
-.PHONY: build fast-path image test test-k8s demo bench bench-peers lint deps missing install clean
+.PHONY: build fast-path image test test-k8s soak demo bench bench-peers lint deps missing install clean
 
 PROGRAMS := heddle-cni heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -44,6 +44,14 @@ test: build missing ## All tests; what this machine lacks is skipped with the re
 test-k8s: build missing ## On a real Kubernetes, whose programs are in HEDDLE_K8S_BIN=dir
 	HEDDLE_K8S_BIN="$(HEDDLE_K8S_BIN)" RUST_LIB_BACKTRACE=1 \
 	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked -p lab --test kubernetes
+
+# Tests that have a long version; how long those that never end by themselves may take, in minutes.
+SOAK    := crash power_loss faults churn
+MINUTES ?= 10
+
+soak: build missing ## The long versions of the tests of docs/reliability.md, with figures; MINUTES=10 for each endless one
+	PATH="$(TOOLS):$$PATH" HEDDLE_SOAK=$(MINUTES) RUST_LIB_BACKTRACE=1 \
+	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked -p lab --no-fail-fast $(SOAK:%=--test %)
 
 demo: build ## Three nodes, their pods and the packets between them, then nothing again
 	cargo build --locked --quiet -p lab --bin demo

@@ -76,10 +76,14 @@ impl Plugin for Portmap {
 fn add<'a>(call: &'a Call, plan: &Plan, undo: &mut Undo<'a>) -> Result<()> {
     // Nobody may find the table without ports and take it down before the sysctl is set.
     let lock = NetnsLock::shared()?;
-    store::add(call, plan)?;
-    undo.push("the port mappings", || {
-        release::remove(&mut rules::open()?, call).map(drop)
-    });
+    let added = store::add(call, plan);
+    // Where it was not refused, what failed may have been the kernel's answer, and the ports are there.
+    if !matches!(&added, Err(error) if error.code == Code::InvalidConfig) {
+        undo.push("the port mappings", || {
+            release::remove(&mut rules::open()?, call).map(drop)
+        });
+    }
+    added?;
     localhost::open(plan)?;
     drop(lock);
     flows::forget_before(plan)

@@ -58,7 +58,11 @@ impl Plugin for Tuning {
         };
         let mut failures = Failures::default();
         match sandbox::open_if_there(call) {
-            Ok(Some(netns)) => failures.note(restore(&backup, &netns, &call.attachment.ifname)),
+            Ok(Some(netns)) => {
+                // What was short for a moment is not why a pod should keep a setting: afterwards nobody knows of it.
+                let restore = || restore(&backup, &netns, &call.attachment.ifname);
+                failures.note(restore().or_else(|_| restore()));
+            }
             Ok(None) => {}
             Err(error) => failures.note(Err(error)),
         }

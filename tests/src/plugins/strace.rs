@@ -28,6 +28,34 @@ pub enum Effect {
     Kills,
 }
 
+/// What may fail of what a plugin asks the kernel for.
+const FALLIBLE: [&str; 24] = [
+    "bind",
+    "connect",
+    "flock",
+    "getdents64",
+    "ioctl",
+    "link",
+    "linkat",
+    "mkdir",
+    "open",
+    "openat",
+    "read",
+    "readlink",
+    "recvfrom",
+    "rename",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "socket",
+    "statx",
+    "symlink",
+    "unlink",
+    "utimensat",
+    "write",
+    "newfstatat",
+];
+
 /// The system calls that a plugin made, one line each as strace writes it.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -63,6 +91,48 @@ impl Trace {
             }));
         }
         faults
+    }
+
+    /// Each netlink message, its answer and each operation on a file failing in its turn, each time with the next of these
+    /// errors, or with all of them. With `changes_only`, only what changes something, and the answer to it.
+    pub fn failures(
+        &self,
+        errors: &[&'static str],
+        all_errors: bool,
+        changes_only: bool,
+    ) -> Vec<Fault> {
+        let mut seen = BTreeMap::new();
+        let mut failures: Vec<Fault> = Vec::new();
+        let mut changed = false;
+        for line in &self.lines {
+            let Some(name) = name(line) else { continue };
+            let nth = seen.entry(name).or_insert(0);
+            *nth += 1;
+            let is_answer = name == "recvfrom" && changed;
+            changed = changes(name, line);
+            if !FALLIBLE.contains(&name) || (changes_only && !changed && !is_answer) {
+                continue;
+            }
+            let turn = failures.len() % errors.len();
+            let which = if all_errors {
+                errors
+            } else {
+                &errors[turn..=turn]
+            };
+            // The kernel says these in an answer, never of the call itself.
+            let of_answers = |errno: &str| ["EEXIST", "EBUSY"].contains(&errno);
+            let is_socket = ["sendto", "sendmsg", "recvfrom"].contains(&name);
+            let errno = |errno: &&'static str| match is_socket && of_answers(errno) {
+                true => "ENOBUFS",
+                false => *errno,
+            };
+            failures.extend(which.iter().map(errno).map(|errno| Fault {
+                syscall: name.to_owned(),
+                effect: Effect::Fails(errno),
+                nth: *nth,
+            }));
+        }
+        failures
     }
 
     /// A kill at each of the calls in its turn, the first excepted: that is the start of the program itself. With

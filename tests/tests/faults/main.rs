@@ -1,6 +1,9 @@
 //! ADD with one system call failing, each in its turn: it fails cleanly or succeeds whole, and a retry works.
+mod chain;
+
 use std::process::ExitCode;
 
+use lab::whole_chain::NEEDS;
 use lab::{Case, Fault, Need, Node, Plugins, Result, Snapshot, Trace, conf};
 use serde_json::{Value, json};
 
@@ -42,6 +45,9 @@ fn main() -> ExitCode {
             "an_ipam_of_somebody_else_is_undone",
             an_ipam_of_somebody_else_is_undone,
         ),
+        case("chain_add_with_each_failure", chain::add).needs(NEEDS),
+        case("chain_del_with_each_failure", chain::del).needs(NEEDS),
+        case("chain_gc_with_each_failure", chain::gc).needs(NEEDS),
     ])
 }
 
