@@ -19,6 +19,7 @@ use heddle::config::Config;
 use heddle::daemon::{self, Failure};
 use heddle::events::Event;
 use heddle::status::Status;
+use heddle::trace::{Packet, Protocol};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,8 +100,14 @@ enum Command {
     Trace {
         /// A pod of this node by its address, netns or container id; or "node"
         from: String,
-        /// Any address; or a pod of this node by its netns or container id
+        /// Any address, a Service's too; or a pod of this node by its netns or container id
         to: String,
+        /// The port of a Service; its first one unless given
+        #[arg(long)]
+        port: Option<u16>,
+        /// The protocol of that port
+        #[arg(long)]
+        proto: Option<Protocol>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -220,7 +227,13 @@ impl Command {
             }
             Self::Events { json } => events::run(&config, json).await,
             Self::Doctor { fix, json } => doctor::run(&config, fix, json).await,
-            Self::Trace { from, to, json } => trace::run(&config, &from, &to, json).await,
+            Self::Trace {
+                from,
+                to,
+                port,
+                proto: protocol,
+                json,
+            } => trace::run(&config, [&from, &to], Packet { port, protocol }, json).await,
             Self::Check { to, json } => check::run(&config, &to, json).await,
             Self::Gc { dry_run, json } => gc::run(&config, dry_run, json),
             Self::Report { directory } => {

@@ -3,7 +3,7 @@
 //!
 //! A question is answered only to addresses of known nodes, by facts about an address of a pod that the asker names:
 //! nothing by which links, containers or other pods could be known. An answer is never longer than its question, so that
-//! nobody's address can be flooded. Why it is not sealed stands in `docs/decisions/0012-asking-the-other-node.md`.
+//! nobody's address can be flooded. Why it is not sealed stands in `docs/decisions/0013-asking-the-other-node.md`.
 
 pub mod ask;
 pub mod look;

@@ -6,9 +6,10 @@ mod hop;
 mod node;
 mod pod;
 mod refused;
+mod service;
 mod underlay;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
 use netlink::{Handle, Link};
@@ -16,6 +17,8 @@ use serde::Serialize;
 
 pub use self::hop::{Counters, Hop, Problem};
 use self::pod::Pod;
+use self::service::Proxied;
+pub use self::service::{Backend, Service};
 use crate::config::Config;
 use crate::status::Status;
 
@@ -31,8 +34,43 @@ pub struct Trace {
     pub arrives: bool,
     /// The smallest MTU on the way, in bytes.
     pub mtu: Option<u32>,
-    /// Each object that it passes.
+    /// Each object that it passes; behind a Service, those on the way to the first backend that it does not get to, or to
+    /// the first of all.
     pub hops: Vec<Hop>,
+    /// The Service that it goes to, where it goes to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+}
+
+/// What is known of the packet besides its ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The port that it goes to; a Service's first one unless given.
+    pub port: Option<u16>,
+    /// Its protocol.
+    pub protocol: Option<Protocol>,
+}
+
+/// What Services can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// As kube-proxy's rules have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
 }
 
 /// Whether the packet goes on, with what the next hop needs.
@@ -45,11 +83,13 @@ struct Tracer<'a> {
     route: Handle,
     links: Vec<Link>,
     hops: Vec<Hop>,
+    service: Option<Service>,
 }
 
-/// Follows a packet from a pod of this node, or from the node itself, to an address or a pod. Each end is an address, the
-/// path of a netns, or (the beginning of) a container id; "node" is the node itself. `status` is what the daemon says, where
-/// it answers.
+/// How many of a Service's backends are followed.
+const FOLLOWED: usize = 4;
+
+/// Follows any packet from `from` to `to`: see [`follow`].
 ///
 /// # Errors
 /// When an end cannot be found, or the kernel cannot be asked.
@@ -58,6 +98,21 @@ pub fn trace(
     status: Option<&Status>,
     from: &str,
     to: &str,
+) -> Result<Trace, String> {
+    follow(config, status, [from, to], Packet::default())
+}
+
+/// Follows a packet from a pod of this node, or from the node itself, to an address or a pod. Each end is an address, the
+/// path of a netns, or (the beginning of) a container id; "node" is the node itself. `status` is what the daemon says, where
+/// it answers.
+///
+/// # Errors
+/// When an end cannot be found, or the kernel cannot be asked.
+pub fn follow(
+    config: &Config,
+    status: Option<&Status>,
+    [from, to]: [&str; 2],
+    packet: Packet,
 ) -> Result<Trace, String> {
     let said = |error: netlink::Error| error.to_string();
     let mut route = Handle::new().map_err(said)?;
@@ -68,6 +123,7 @@ pub fn trace(
         route,
         links,
         hops: Vec::new(),
+        service: None,
     };
     let end = pod::find(to)?;
     let dst_family = end.addresses.first().copied();
@@ -85,15 +141,21 @@ pub fn trace(
         }
     };
     let end = end.netns.is_some().then_some(end);
-    let followed = tracer.follow(begin, src, dst, end);
+    let followed = tracer.follow(begin, [src, dst], packet, end);
     let is_blocked = tracer.hops.iter().any(|hop| hop.problem.is_some());
     Ok(Trace {
         src,
         dst,
-        arrives: followed.is_continue() && !is_blocked,
+        arrives: followed.is_continue() && !is_blocked && all_backends(tracer.service.as_ref()),
         mtu: tracer.hops.iter().filter_map(|hop| hop.mtu).min(),
         hops: tracer.hops,
+        service: tracer.service,
     })
+}
+
+fn all_backends(service: Option<&Service>) -> bool {
+    let mut backends = service.into_iter().flat_map(|service| &service.backends);
+    backends.all(|backend| backend.arrives != Some(false))
 }
 
 /// An address of each, of one family.
@@ -120,23 +182,77 @@ fn pair(begin: &Pod, end: &Pod) -> Result<(IpAddr, IpAddr), String> {
 }
 
 impl Tracer<'_> {
-    fn follow(&mut self, begin: Option<Pod>, src: IpAddr, dst: IpAddr, end: Option<Pod>) -> Step {
+    fn follow(
+        &mut self,
+        begin: Option<Pod>,
+        [src, dst]: [IpAddr; 2],
+        packet: Packet,
+        end: Option<Pod>,
+    ) -> Step {
+        let mut bridge = None;
         if let Some(mut begin) = begin {
             let Some(exit) = self.leave(&mut begin, dst)? else {
                 return Step::Continue(());
             };
-            if let Some(bridge) = self.bridge_of(&exit.port) {
-                let arrived = self.cross(&bridge, &exit, dst, end.as_ref())?;
+            bridge = self.bridge_of(&exit.port);
+            if let Some(bridge) = &bridge {
+                let arrived = self.cross(bridge, &exit, dst, end.as_ref())?;
                 if arrived {
                     return self.arrive(end, dst);
                 }
             }
         }
+        match self.service(dst, packet, bridge.is_some())? {
+            Some(proxied) => self.behind(proxied, bridge.as_ref(), src),
+            None => self.onward([src, dst], end),
+        }
+    }
+
+    fn onward(&mut self, [src, dst]: [IpAddr; 2], end: Option<Pod>) -> Step {
         match self.through(src, dst)? {
             node::Leads::Here => Step::Continue(()),
             node::Leads::ToPod => self.arrive(end, dst),
             node::Leads::Away(way) => self.travel(&way, src),
         }
+    }
+
+    /// Follows a Service's backends, and keeps the hops to the first at which the packet does not arrive.
+    fn behind(&mut self, proxied: Proxied, bridge: Option<&Link>, src: IpAddr) -> Step {
+        let Proxied {
+            mut service,
+            masquerades_all,
+        } = proxied;
+        let before = self.hops.split_off(0);
+        let mut kept: Option<(Vec<Hop>, Step)> = None;
+        for backend in service.backends.iter_mut().take(FOLLOWED) {
+            let step = self.to_backend(backend.address, bridge.filter(|_| !masquerades_all), src);
+            let hops = self.hops.split_off(0);
+            let arrives = step.is_continue() && hops.iter().all(|hop| hop.problem.is_none());
+            backend.arrives = Some(arrives);
+            let is_good_so_far = kept.as_ref().is_none_or(|(_, step)| step.is_continue());
+            if kept.is_none() || (is_good_so_far && !arrives) {
+                kept = Some((hops, step));
+            }
+        }
+        let (hops, step) = kept.unwrap_or((Vec::new(), Step::Break(())));
+        self.hops = [before, hops].concat();
+        self.service = Some(service);
+        step
+    }
+
+    /// From kube-proxy's rules to a backend. The answer of one on the same bridge has to come by way of the rules, too.
+    fn to_backend(&mut self, to: SocketAddr, bridge: Option<&Link>, src: IpAddr) -> Step {
+        let what = "kube-proxy's rules send it there";
+        self.pass(Hop::new("node", format!("backend {to}"), what))?;
+        let end = pod::find(&to.ip().to_string()).ok();
+        let end = end.filter(|end| end.netns.is_some());
+        let port = self.port_of(end.as_ref());
+        if let (Some(bridge), Some(port)) = (bridge, port)
+            && port.master == Some(bridge.index)
+        {
+            self.answers_pass_iptables(bridge, to.ip())?;
+        }
+        self.onward([src, to.ip()], end)
     }
 
     fn link(&self, index: u32) -> Option<&Link> {

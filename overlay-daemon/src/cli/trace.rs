@@ -4,13 +4,13 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use heddle::config::Config;
-use heddle::trace::{self, Hop, Trace};
+use heddle::trace::{self, Hop, Packet, Service, Trace};
 
 use super::{failed, say, say_json, status_of};
 
-pub(super) async fn run(config: &Config, from: &str, to: &str, json: bool) -> ExitCode {
+pub(super) async fn run(config: &Config, ends: [&str; 2], packet: Packet, json: bool) -> ExitCode {
     let status = status_of(config).await;
-    let trace = match trace::trace(config, status.as_ref().ok(), from, to) {
+    let trace = match trace::follow(config, status.as_ref().ok(), ends, packet) {
         Ok(trace) => trace,
         Err(why) => return failed(&why, 1),
     };
@@ -56,6 +56,9 @@ fn screen(trace: &Trace) -> String {
             );
         }
     }
+    if let Some(service) = &trace.service {
+        text += &backends(service);
+    }
     let end = match (trace.arrives, trace.mtu) {
         (true, Some(mtu)) => format!("arrives; packets of up to {mtu} bytes"),
         (true, None) => "arrives".into(),
@@ -63,6 +66,19 @@ fn screen(trace: &Trace) -> String {
     };
     let _ = writeln!(text, "{end}");
     text
+}
+
+/// Where a Service leads, a line each.
+fn backends(service: &Service) -> String {
+    let lines = service.backends.iter().map(|backend| {
+        let (mark, what) = match backend.arrives {
+            Some(true) => (" ", ": arrives"),
+            Some(false) => ("X", ": does not arrive"),
+            None => (" ", ""),
+        };
+        format!("{mark}    backend  {}{what}\n", backend.address)
+    });
+    lines.collect()
 }
 
 /// A line of its own where something has been lost.

@@ -98,7 +98,25 @@ impl Tracer<'_> {
         Step::Continue(true)
     }
 
-    fn port_of(&self, pod: Option<&Pod>) -> Option<Link> {
+    /// Between two pods of one bridge, the answer is switched: kube-proxy's NAT sees it only where bridges show iptables
+    /// what they switch.
+    pub(super) fn answers_pass_iptables(&mut self, bridge: &Link, dst: IpAddr) -> Step {
+        let key = passes_iptables(dst);
+        let value = Tree::new(&self.config.sysctl_dir).get(key);
+        if value.is_ok_and(|value| value != "0") {
+            return Step::Continue(());
+        }
+        let hop = Hop::new("node", format!("sysctl {key}"), "").blocked(
+            format!(
+                "the answer of a pod beside goes across {} past kube-proxy's rules, and is not known to the asker",
+                bridge.name
+            ),
+            format!("modprobe br_netfilter; sysctl -w {}=1", key.replace('/', ".")),
+        );
+        self.pass(hop)
+    }
+
+    pub(super) fn port_of(&self, pod: Option<&Pod>) -> Option<Link> {
         let netns = pod?.netns.as_ref()?;
         let mut inside = netlink::Handle::in_netns(netns).ok()?;
         let wanted = &pod?.addresses;

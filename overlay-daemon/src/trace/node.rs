@@ -144,7 +144,7 @@ impl Tracer<'_> {
         ))
     }
 
-    fn is_of_the_cluster(&self, dst: IpAddr) -> bool {
+    pub(super) fn is_of_the_cluster(&self, dst: IpAddr) -> bool {
         self.peer_with(dst).is_some()
             || self
                 .config

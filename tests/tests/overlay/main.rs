@@ -77,6 +77,14 @@ fn main() -> ExitCode {
             trace::far::every_fault,
         ),
         case(
+            "a_trace_follows_services_in_every_form",
+            trace::service::every_form,
+        )
+        .needs([
+            Need::Program("iptables-nft"),
+            Need::Program("iptables-legacy"),
+        ]),
+        case(
             "a_check_reaches_everyone_and_leaves_nothing",
             check::everyone_is_reached,
         ),

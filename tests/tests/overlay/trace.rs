@@ -1,6 +1,7 @@
 //! `heddle trace`: every hop of a packet that arrives, and the one at which another is lost.
 
 pub mod far;
+pub mod service;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,6 +11,9 @@ use lab::inspect::sh;
 use lab::overlay::{Cluster, Member, Placed};
 use lab::{Result, wait};
 use serde_json::Value;
+
+/// A machine that does a lot at once may have no time for the other daemon's first answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn trace(member: &Member, from: &str, to: &str) -> Result<(bool, Value)> {
     let output = member
@@ -34,8 +38,7 @@ pub fn kinds(trace: &Value) -> Vec<String> {
 }
 
 pub fn arrives(member: &Member, from: &str, to: &str, wanted: &[&str]) -> Result<Value> {
-    // A machine that does a lot at once may have no time for the other daemon's answer.
-    wait::until(Duration::from_secs(5), "every hop", || {
+    wait::until(PATIENCE, "every hop", || {
         let (good, trace) = trace(member, from, to)?;
         ensure!(
             good && trace["arrives"] == true && kinds(&trace) == wanted,

@@ -8,7 +8,7 @@ use lab::overlay::{Cluster, Member};
 use lab::{Result, wait};
 use serde_json::Value;
 
-use super::trace;
+use super::{PATIENCE, trace};
 
 /// A fault on the third node that its daemon does not put right itself: what is done, at which object of its the packet is lost, why, and what mends it.
 const FAULTS: [(&str, &str, &str, &str); 4] = [
@@ -42,9 +42,6 @@ fn last(trace: &Value) -> Result<&Value> {
     let hops = trace["hops"].as_array().context("hops")?;
     hops.last().context("no hop")
 }
-
-/// A machine that does a lot at once may have no time for the first answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The trace ends on `place` for this reason, and at nothing before.
 fn ends_at(place: &str, member: &Member, ends: [&str; 2], object: &str, reason: &str) -> Result {
