@@ -108,7 +108,7 @@ impl Runtime {
             return Ok(());
         }
         let mut errors = Vec::new();
-        for rt in cache::attachments(&self.cache_dir, &list.name) {
+        for rt in self.attachments(&list.name) {
             if valid.is_some_and(|valid| valid.contains(&rt.attachment)) {
                 continue;
             }
@@ -152,6 +152,12 @@ impl Runtime {
                 .run()?;
         }
         Ok(())
+    }
+
+    /// What is cached of every attachment to the network of this name, in the order of the file names; files that cannot be
+    /// read are passed over.
+    pub fn attachments(&self, network: &str) -> Vec<RuntimeConf> {
+        cache::attachments(&self.cache_dir, network)
     }
 
     /// The result that [`Runtime::add`] has cached, if there is one. Code 6 if it cannot be read.

@@ -98,9 +98,9 @@ enum Command {
     },
     /// Follow a packet hop by hop; exit code 0 when it gets through
     Trace {
-        /// A pod of this node by its address, netns or container id; or "node"
+        /// A pod of this node by its address, netns, container id or namespace/name; or "node"
         from: String,
-        /// Any address, a Service's too; or a pod of this node by its netns or container id
+        /// Any address, a Service's too; or a pod of this node as above
         to: String,
         /// The port of a Service; its first one unless given
         #[arg(long)]

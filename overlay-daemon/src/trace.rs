@@ -1,6 +1,7 @@
 //! `heddle trace`: the life of a packet, hop by hop, read from the kernel as it is now.
 
 mod bridge;
+mod ends;
 mod far;
 mod hop;
 mod node;
@@ -15,8 +16,8 @@ use std::ops::ControlFlow;
 use netlink::{Handle, Link};
 use serde::Serialize;
 
+use self::ends::Pod;
 pub use self::hop::{Counters, Hop, Problem};
-use self::pod::Pod;
 use self::service::Proxied;
 pub use self::service::{Backend, Service};
 use crate::config::Config;
@@ -103,7 +104,7 @@ pub fn trace(
 }
 
 /// Follows a packet from a pod of this node, or from the node itself, to an address or a pod. Each end is an address, the
-/// path of a netns, or (the beginning of) a container id; "node" is the node itself. `status` is what the daemon says, where
+/// path of a netns, (the beginning of) a container id, or `namespace/pod`; "node" is the node itself. `status` is what the daemon says, where
 /// it answers.
 ///
 /// # Errors
@@ -125,12 +126,12 @@ pub fn follow(
         hops: Vec::new(),
         service: None,
     };
-    let end = pod::find(to)?;
+    let end = ends::find(to)?;
     let dst_family = end.addresses.first().copied();
     let begin = if from == "node" {
         None
     } else {
-        Some(pod::find(from)?)
+        Some(ends::find(from)?)
     };
     let (src, dst) = match &begin {
         Some(begin) => pair(begin, &end)?,
@@ -225,7 +226,8 @@ impl Tracer<'_> {
         let before = self.hops.split_off(0);
         let mut kept: Option<(Vec<Hop>, Step)> = None;
         for backend in service.backends.iter_mut().take(FOLLOWED) {
-            let step = self.to_backend(backend.address, bridge.filter(|_| !masquerades_all), src);
+            let step =
+                self.reach_backend(backend.address, bridge.filter(|_| !masquerades_all), src);
             let hops = self.hops.split_off(0);
             let arrives = step.is_continue() && hops.iter().all(|hop| hop.problem.is_none());
             backend.arrives = Some(arrives);
@@ -241,10 +243,10 @@ impl Tracer<'_> {
     }
 
     /// From kube-proxy's rules to a backend. The answer of one on the same bridge has to come by way of the rules, too.
-    fn to_backend(&mut self, to: SocketAddr, bridge: Option<&Link>, src: IpAddr) -> Step {
+    fn reach_backend(&mut self, to: SocketAddr, bridge: Option<&Link>, src: IpAddr) -> Step {
         let what = "kube-proxy's rules send it there";
         self.pass(Hop::new("node", format!("backend {to}"), what))?;
-        let end = pod::find(&to.ip().to_string()).ok();
+        let end = ends::find(&to.ip().to_string()).ok();
         let end = end.filter(|end| end.netns.is_some());
         let port = self.port_of(end.as_ref());
         if let (Some(bridge), Some(port)) = (bridge, port)

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use netlink::Link;
 use netlink::sysctl::Tree;
 
-use super::pod::{Exit, Pod};
+use super::ends::Pod;
+use super::pod::Exit;
 use super::{Hop, Step, Tracer};
 
 impl Tracer<'_> {

@@ -1,25 +1,13 @@
-//! The ends: a pod's network namespace, its route and its interface.
+//! The pods: out of the first by its route and interface, into the last by its.
 
 use std::net::IpAddr;
-use std::path::Path;
 
-use netlink::netns::Netns;
 use netlink::{Handle, Link, link};
 
+use super::ends::Pod;
 use super::refused::refused;
 use super::{Hop, Step, Tracer};
-use crate::{gc, pods};
-
-/// One end of a packet's way.
-#[derive(Debug)]
-pub(super) struct Pod {
-    /// What it was called.
-    pub name: String,
-    /// Its namespace, if it is a pod of this node.
-    pub netns: Option<Netns>,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-}
+use crate::gc;
 
 /// Where a packet leaves a pod.
 #[derive(Debug)]
@@ -28,67 +16,6 @@ pub(super) struct Exit {
     pub port: Link,
     /// Who takes the packet next: the gateway, or the destination itself.
     pub next: IpAddr,
-}
-
-/// Finds an end by its address, the path of its netns, or its container id.
-pub(super) fn find(text: &str) -> Result<Pod, String> {
-    let name = text.to_owned();
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Pod {
-            netns: with_address(address),
-            addresses: vec![address],
-            name,
-        });
-    }
-    if Path::new(text).exists() {
-        let netns = Netns::open(Path::new(text)).map_err(|error| error.to_string())?;
-        let addresses = addresses(&netns).map_err(|error| error.to_string())?;
-        return Ok(Pod {
-            netns: Some(netns),
-            addresses,
-            name,
-        });
-    }
-    let leases = gc::leases().unwrap_or_default();
-    let addresses: Vec<IpAddr> = leases
-        .iter()
-        .filter(|lease| {
-            let owner = lease.owner.as_ref();
-            text.len() >= 6 && owner.is_some_and(|owner| owner.0.container_id.starts_with(text))
-        })
-        .map(|lease| lease.address)
-        .collect();
-    match addresses.first() {
-        Some(first) => Ok(Pod {
-            netns: with_address(*first),
-            addresses,
-            name,
-        }),
-        None => Err(format!(
-            "{text:?} is no address, no netns and no container id of this node: name a pod by its address (`kubectl get pods -o wide`)"
-        )),
-    }
-}
-
-/// The namespace that has an address.
-fn with_address(address: IpAddr) -> Option<Netns> {
-    let mut all = pods::namespaces().map(|(_, netns)| netns);
-    all.find(|netns| addresses(netns).is_ok_and(|own| own.contains(&address)))
-}
-
-/// Those by which others know a pod, IPv4 first.
-fn addresses(netns: &Netns) -> netlink::Result<Vec<IpAddr>> {
-    let all = Handle::in_netns(netns)?.addresses(None)?;
-    let mut usable: Vec<IpAddr> = all
-        .into_iter()
-        .map(|address| address.network.ip())
-        .filter(|ip| match ip {
-            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
-            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
-        })
-        .collect();
-    usable.sort();
-    Ok(usable)
 }
 
 const AGAIN: &str = "delete the pod, so that it is made anew";

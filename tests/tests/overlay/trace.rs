@@ -85,6 +85,23 @@ pub fn every_way() -> Result {
     // Ends by their other names, the node as an end, and what is out of the cluster.
     let netns = pods[0].pod.netns().to_string_lossy().into_owned();
     arrives(member, &netns, &v6(&beside), &near)?;
+    named(member, &pods[0])?;
+    arrives(member, "shop/web-0", &v6(&beside), &near)?;
+    let (_, back) = trace(member, &v6(&beside), "shop/web-0")?;
+    ensure!(
+        back["dst"] == pods[0].addresses[0].to_string() || back["dst"] == v6(&pods[0]),
+        "{back:#}"
+    );
+    let elsewhere = member.heddle("trace node shop/web-1").output()?;
+    ensure!(
+        elsewhere
+            .stderr
+            .contains("shop/web-1 is no pod of this node")
+            && elsewhere
+                .stderr
+                .contains("kubectl -n shop get pod web-1 -o wide"),
+        "{elsewhere:?}"
+    );
     arrives(
         member,
         "node",
@@ -121,6 +138,32 @@ pub fn every_way() -> Result {
         "{stranger:?}"
     );
     Ok(())
+}
+
+/// Gives a pod a name, as kubelet's runtime keeps it beside the result of ADD.
+fn named(member: &Member, placed: &Placed) -> Result {
+    let args =
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=";
+    let mut kept = serde_json::json!({
+        "kind": "cniCacheV1", "containerId": "c0ffee", "config": "", "ifName": "eth0", "networkName": "heddle",
+        "netns": placed.pod.netns(),
+    });
+    let pairs = args
+        .split(';')
+        .map(|pair| pair.split('=').collect::<Vec<_>>());
+    kept["cniArgs"] = pairs.collect::<Vec<_>>().into();
+    member.node.run(|| -> Result {
+        let directory = "/var/lib/cni/results";
+        std::fs::create_dir_all(directory)?;
+        // A sandbox of the same name that has gone.
+        let mut gone = kept.clone();
+        gone["netns"] = "/run/netns/gone".into();
+        std::fs::write(format!("{directory}/heddle-c0-eth0"), gone.to_string())?;
+        Ok(std::fs::write(
+            format!("{directory}/heddle-c0ffee-eth0"),
+            kept.to_string(),
+        )?)
+    })
 }
 
 /// A fault on the first node, its daemon paused: what is done, where the packet is lost then, why, and what mends it.
