@@ -15,6 +15,9 @@ const LINKS_AND_QUEUES: [u32; 2] = [1, 4];
 /// `NFNLGRP_NFTABLES`, include/uapi/linux/netfilter/nfnetlink.h.
 const NFTABLES: u32 = 7;
 
+/// Reads of one [`Monitor::drain`], each of many events: who only drains does nothing else.
+const AT_ONCE: usize = 256;
+
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -87,13 +90,14 @@ impl Monitor {
         })
     }
 
-    /// Hands over what has come in, without waiting.
+    /// Hands over what has come in, without waiting. Of a flood that does not end it hands over a part; the rest keeps the
+    /// socket readable.
     ///
     /// # Errors
     /// When the socket fails for good.
     pub fn drain(&mut self, mut each: impl FnMut(Event)) -> Result<()> {
         let parse = self.parse;
-        loop {
+        for _ in 0..AT_ONCE {
             let received = self.socket.receive(|message| {
                 parse(message.kind, message.payload)
                     .into_iter()
@@ -107,6 +111,7 @@ impl Monitor {
                 Err(_) => return received,
             }
         }
+        Ok(())
     }
 }
 

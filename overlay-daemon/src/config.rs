@@ -1,14 +1,18 @@
 //! The daemon's configuration: a TOML file, the environment over it, flags over that; checked before anything is done.
 
 mod check;
+mod secret;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
+
+pub use secret::{REDACTED, Secret};
 
 /// Every key; each of them can also be given as `HEDDLE_<KEY>` in the environment. The commented example is
 /// `conf/heddle.toml`.
@@ -47,7 +51,7 @@ pub struct Config {
     /// `gossip`: the electors, 1, 3 or 5 of them, as `ADDRESS` or `ADDRESS:PORT`; the same list on all nodes.
     pub peers: Vec<String>,
     /// `gossip`: secrets; the first seals, all open.
-    pub keys: Vec<String>,
+    pub keys: Vec<Secret>,
     /// `gossip`: UDP port.
     pub gossip_port: u16,
     /// `gossip`: after how many seconds of silence a node's CIDRs may be given to another; at least 60.
@@ -70,6 +74,9 @@ pub struct Config {
     pub ingress_policy: Option<IngressPolicy>,
     /// Where sysctls are written; elsewhere than `/proc/sys` in a container, which has that read-only.
     pub sysctl_dir: PathBuf,
+    /// The file with the secrets, where others than root may read or change it.
+    #[serde(skip)]
+    pub exposed: Option<PathBuf>,
 }
 
 /// When peers are reached without VXLAN.
@@ -138,6 +145,7 @@ impl Default for Config {
             cni_conf_dir: "/etc/cni/net.d".into(),
             ingress_policy: None,
             sysctl_dir: "/proc/sys".into(),
+            exposed: None,
         }
     }
 }
@@ -168,13 +176,16 @@ impl Config {
                 file.display()
             )));
         }
-        let config: Self = Figment::from(Serialized::defaults(&defaults))
+        let mut config: Self = Figment::from(Serialized::defaults(&defaults))
             .merge(Toml::file_exact(file))
             .merge(Env::prefixed("HEDDLE_").only(&keys))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| Invalid(explain(&error, file)))?;
         config.check().map_err(Invalid)?;
+        let mode = file.metadata().map(|meta| meta.permissions().mode());
+        let is_private = mode.is_ok_and(|mode| mode & 0o077 == 0);
+        config.exposed = (!config.keys.is_empty() && !is_private).then(|| file.to_path_buf());
         Ok(config)
     }
 

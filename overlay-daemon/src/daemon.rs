@@ -108,6 +108,18 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         text: format!("heddle {} has started", env!("CARGO_PKG_VERSION")),
         remedy: None,
     });
+    if let Some(file) = &config.exposed {
+        events.tell(News {
+            kind: Kind::Daemon,
+            verdict: Verdict::Bad,
+            object: file.display().to_string(),
+            text: "others than root may read or change the secrets in it".into(),
+            remedy: Some(format!(
+                "chown root {0} && chmod 600 {0}, and replace \"keys\" if others use this host",
+                file.display()
+            )),
+        });
+    }
     tokio::select! {
         ended = source => ended.map_err(Failure::Host),
         ended = probing => ended.map_err(Failure::Host),
@@ -214,6 +226,7 @@ async fn flow(
     let status_file = StatusFile::new(config);
     let mut judge = Judge::default();
     let mut look = tokio::time::interval(LOOK);
+    let mut trouble = None;
     loop {
         tokio::select! {
             Ok(()) = membership.changed() => reconciler.send(input(config, &membership.borrow_and_update())),
@@ -239,15 +252,35 @@ async fn flow(
         );
         let health = judge.judge(&membership.borrow(), &report.borrow(), &state);
         // Before anyone hears of it: whoever then asks the plugin gets the same answer.
-        if (*tell.health.borrow() != health || !status_file.path().is_file())
-            && let Err(why) = status_file.write(&health)
-        {
-            tracing::warn!("{why}: STATUS of the plugin goes by what it said before");
+        if *tell.health.borrow() != health || trouble.is_some() || !status_file.path().is_file() {
+            let now = status_file.write(&health).err();
+            if now != trouble {
+                tell.events.tell(unwritten(&status_file, now.as_deref()));
+                trouble = now;
+            }
         }
         tell.conflist
             .send_if_modified(|known| std::mem::replace(known, state.clone()) != state);
         tell.health
             .send_if_modified(|known| std::mem::replace(known, health.clone()) != health);
+    }
+}
+
+/// The news that the plugin does not hear how the node is, or hears it again.
+fn unwritten(file: &StatusFile, why: Option<&str>) -> News {
+    let (verdict, text) = match why {
+        Some(why) => (
+            Verdict::Bad,
+            format!("{why}: STATUS of the plugin goes by what it said before"),
+        ),
+        None => (Verdict::Good, "written again".to_owned()),
+    };
+    News {
+        kind: Kind::Problem,
+        verdict,
+        object: file.path().display().to_string(),
+        text,
+        remedy: why.map(|_| "make room in \"run_dir\"".to_owned()),
     }
 }
 

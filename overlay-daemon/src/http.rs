@@ -1,6 +1,12 @@
 //! What the daemon answers on its socket and, where configured, on a TCP port: the page at `/`, `/status`, `/events`,
 //! `/healthz`, `/readyz`, `/metrics`, and `POST /forget/NODE` on the socket only.
 
+mod connections;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use axum::extract::{self, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
@@ -9,6 +15,7 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
+use self::connections::for_this_host;
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::drops::Drops;
@@ -66,16 +73,13 @@ impl Shared {
     }
 }
 
-/// Serves until a listener fails.
+/// Serves for ever. Only root may connect to the socket. On the port whoever reaches it may read; on a loopback address that
+/// is nobody from elsewhere, nor a browser that is made to ask by a name of somebody else's.
 ///
 /// # Errors
 /// When the socket or the port cannot be had.
 pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
-    let path = config.run_dir.join(SOCKET);
-    // The lock is ours, so a socket that is still there is of a daemon that is not.
-    std::fs::remove_file(&path).ok();
-    let socket = UnixListener::bind(&path)
-        .map_err(|error| format!("cannot listen on {}: {error}", path.display()))?;
+    let socket = listen(&config.run_dir.join(SOCKET))?;
     let open = Router::new()
         .route("/", get(page::page))
         .route("/status", get(status))
@@ -87,19 +91,34 @@ pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
         .clone()
         .route("/forget/{node}", post(forget))
         .with_state(shared.clone());
-    let on_socket = axum::serve(socket, own).into_future();
+    let on_socket = connections::serve(socket, for_this_host(own));
     let Some(address) = config.http else {
-        return on_socket.await.map_err(|error| error.to_string());
+        match on_socket.await {}
     };
     let port = TcpListener::bind(address).await.map_err(|error| {
         format!("\"http\": cannot listen on {address}: {error}: end what has the port, or choose another")
     })?;
-    let on_port = axum::serve(port, open.with_state(shared)).into_future();
-    let ended = tokio::select! {
-        ended = on_socket => ended,
-        ended = on_port => ended,
-    };
-    ended.map_err(|error| error.to_string())
+    let mut open = open.with_state(shared);
+    if address.ip().is_loopback() {
+        open = for_this_host(open);
+    }
+    let on_port = connections::serve(port, open);
+    tokio::select! {
+        never = on_socket => match never {},
+        never = on_port => match never {},
+    }
+}
+
+/// The socket takes its name when nobody but root may use it any more. The lock is ours, so one that is still there is of a
+/// daemon that is not.
+fn listen(path: &Path) -> Result<UnixListener, String> {
+    let said = |error: std::io::Error| format!("cannot listen on {}: {error}", path.display());
+    let fresh = path.with_extension("new");
+    std::fs::remove_file(&fresh).ok();
+    let socket = UnixListener::bind(&fresh).map_err(said)?;
+    std::fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(said)?;
+    std::fs::rename(&fresh, path).map_err(said)?;
+    Ok(socket)
 }
 
 async fn status(State(shared): State<Shared>) -> Json<Status> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,9 @@ const FULL_PASS: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two passes that events asked for: a burst of them costs one.
 const GAP: Duration = Duration::from_millis(50);
+/// A pass over many rows takes longer than that: then as long as it took, that events without end take half of a processor
+/// and not all of it; never so long that what is promised within a second would be late.
+const LONGEST_GAP: Duration = Duration::from_millis(500);
 
 /// What the kernel is to be made of.
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ pub struct Report {
 /// The other end of the thread.
 #[derive(Debug)]
 pub struct Reconciler {
-    inputs: mpsc::Sender<Input>,
+    inputs: watch::Sender<Option<Input>>,
     wake: UnixStream,
 }
 
@@ -78,10 +80,11 @@ impl Reconciler {
         let said = |error: netlink::Error| error.to_string();
         let (wake, woken) =
             UnixStream::pair().map_err(|error| format!("cannot make a socket pair: {error}"))?;
-        woken
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
-        let (inputs, receiver) = mpsc::channel();
+        for end in [&wake, &woken] {
+            end.set_nonblocking(true)
+                .map_err(|error| error.to_string())?;
+        }
+        let (inputs, receiver) = watch::channel(None);
         let (reports, report) = watch::channel(Report::default());
         let mut worker = Worker {
             config,
@@ -106,8 +109,9 @@ impl Reconciler {
 
     /// Gives the thread a new input; it needs no other to act on it.
     pub fn send(&self, input: Input) {
-        // Both fail only when the thread is gone, and the process with it.
-        let _ = self.inputs.send(input);
+        // Only the last one counts: however often something changes, one is held.
+        self.inputs.send_replace(Some(input));
+        // It fails when the thread has not yet woken up for the last one, or is gone, and the process with it.
         let _ = (&self.wake).write(&[1]);
     }
 }
@@ -119,7 +123,7 @@ struct Worker {
     events: Monitor,
     ruleset_events: Monitor,
     woken: UnixStream,
-    inputs: mpsc::Receiver<Input>,
+    inputs: watch::Receiver<Option<Input>>,
     input: Option<Input>,
     /// Index of the uplink, where there is one.
     uplink: Option<u32>,
@@ -131,18 +135,20 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self) {
-        let (mut next, mut last) = (Instant::now() + FULL_PASS, Instant::now());
+        let (mut next, mut last, mut gap) = (Instant::now() + FULL_PASS, Instant::now(), GAP);
         loop {
             match self.wait(next) {
-                Ok(true) => next = next.min(last + GAP),
+                Ok(true) => next = next.min(last + gap),
                 Ok(false) => {}
                 Err(why) => tracing::warn!("cannot hear the kernel's events: {why}"),
             }
             if Instant::now() < next {
                 continue;
             }
+            let begun = Instant::now();
             let complete = self.pass();
             last = Instant::now();
+            gap = GAP.max((last - begun).min(LONGEST_GAP));
             next = last + if complete { FULL_PASS } else { RETRY };
         }
     }
@@ -177,8 +183,8 @@ impl Worker {
         self.ruleset_events.drain(|_| concerned = true)?;
         let mut bytes = [0; 64];
         while matches!((&self.woken).read(&mut bytes), Ok(1..)) {}
-        if let Some(input) = self.inputs.try_iter().last() {
-            self.input = Some(input);
+        if self.inputs.has_changed().unwrap_or(false) {
+            self.input.clone_from(&self.inputs.borrow_and_update());
             concerned = true;
         }
         Ok(concerned && self.input.is_some())

@@ -9,14 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tar::{Builder, Header};
 
-use crate::config::Config;
+use crate::config::{Config, REDACTED};
 use crate::conflist::Conflist;
 use crate::events::Event;
 use crate::status::Status;
 use crate::{doctor, gc};
-
-/// What a key of the configuration is replaced by.
-const REDACTED: &str = "(redacted)";
 
 /// What other tools say, where they are there: a file each.
 const TOOLS: [(&str, &str); 14] = [
@@ -62,7 +59,11 @@ pub fn report(
         builder: Builder::new(file),
         name,
         seconds,
-        secrets: config.keys.clone(),
+        secrets: config
+            .keys
+            .iter()
+            .map(|key| key.reveal().to_owned())
+            .collect(),
     };
     for (file, text) in own(config, status, events) {
         archive.add(&file, &text).map_err(said)?;
@@ -88,8 +89,6 @@ fn own(
     status: Result<Status, String>,
     events: Result<Vec<Event>, String>,
 ) -> Vec<(String, String)> {
-    let mut redacted = config.clone();
-    redacted.keys = vec![REDACTED.into(); config.keys.len()];
     let conflist = std::fs::read_to_string(Conflist::new(config).path());
     let files = [
         ("status.json", json(status.as_ref())),
@@ -101,7 +100,7 @@ fn own(
         ("leftovers.json", json(gc::gc(config, true).as_ref())),
         (
             "config.toml",
-            toml::to_string(&redacted).unwrap_or_else(|error| error.to_string()),
+            toml::to_string(config).unwrap_or_else(|error| error.to_string()),
         ),
         (
             "conflist.json",

@@ -7,6 +7,7 @@ mod cgroups;
 mod control;
 mod image;
 mod kubectl;
+mod liar;
 mod many_nodes;
 mod worker;
 
@@ -18,6 +19,7 @@ use anyhow::bail;
 pub use control::Control;
 pub use image::BUSYBOX;
 pub use kubectl::Kubectl;
+pub use liar::{Answer, Liar};
 pub use many_nodes::ManyNodes;
 pub use worker::Worker;
 

@@ -61,11 +61,21 @@ impl Member {
 
     /// Starts the daemon.
     pub fn start(&mut self) -> Result {
-        self.daemon = Some(Daemon::start(
-            self.node.space(),
-            &["/opt/cni/heddle", "daemon"],
-        )?);
+        self.start_by(&[])
+    }
+
+    /// Starts the daemon by another program, `setpriv` for instance, which takes its command line.
+    pub fn start_by(&mut self, before: &[&str]) -> Result {
+        let words = [before, &["/opt/cni/heddle", "daemon"]].concat();
+        self.daemon = Some(Daemon::start(self.node.space(), &words)?);
         Ok(())
+    }
+
+    /// The daemon's process id, while it runs.
+    pub fn pid(&self) -> Result<nix::unistd::Pid> {
+        let daemon = self.daemon.as_ref().context("no daemon was started")?;
+        ensure!(daemon.is_running(), "the daemon has ended: {}", self.log());
+        Ok(daemon.pid())
     }
 
     /// Ends the daemon, as by `kill -9` or as by `systemctl stop`.

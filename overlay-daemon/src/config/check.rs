@@ -112,10 +112,10 @@ impl Config {
                 "\"keys\" is empty: give at least one secret, the same on all nodes, for example from `head -c 32 /dev/urandom | base64`".into(),
             );
         }
-        if let Some(short) = self.keys.iter().find(|key| key.len() < 16) {
+        if let Some(short) = self.keys.iter().find(|key| key.reveal().len() < 16) {
             return Err(format!(
                 "\"keys\": a secret of {} characters is too short: use at least 16",
-                short.len()
+                short.reveal().len()
             ));
         }
         if self.cluster_cidrs.is_empty() {

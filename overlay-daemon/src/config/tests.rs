@@ -19,6 +19,32 @@ const GOOD: &str = r#"
 "#;
 
 #[test]
+fn a_file_with_secrets_is_root_s_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("heddle.toml");
+    let exposed = |text: &str, mode| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(&file, json!({})).unwrap().exposed
+    };
+    assert_eq!(exposed(GOOD, 0o600), None);
+    assert_eq!(exposed(GOOD, 0o400), None);
+    for mode in [0o644, 0o640, 0o660, 0o604] {
+        assert_eq!(exposed(GOOD, mode), Some(file.clone()));
+    }
+    assert_eq!(exposed("membership = \"static\"", 0o644), None);
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.keys[0].reveal(), "a secret of enough letters");
+    for shown in [format!("{config:?}"), toml::to_string(&config).unwrap()] {
+        assert!(!shown.contains("enough letters") && shown.contains(REDACTED));
+    }
+}
+
+#[test]
 fn slots_are_shares_of_both_ranges() {
     let config = load(GOOD).unwrap();
     assert_eq!(config.slots(), 256);
@@ -98,6 +124,7 @@ fn the_example_holds_the_defaults_and_every_key() {
         cluster_cidrs: config.cluster_cidrs.clone(),
         peers: config.peers.clone(),
         keys: config.keys.clone(),
+        exposed: config.exposed.clone(),
         ..Config::default()
     };
     assert_eq!(config, defaults);

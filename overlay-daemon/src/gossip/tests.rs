@@ -1,5 +1,7 @@
 //! Tests of the machine with its seal: three nodes that talk in memory, and what a stranger can do to them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod hostile;
 
 use std::collections::BTreeMap;
 

@@ -128,14 +128,11 @@ impl Message {
         postcard::to_allocvec(self)
     }
 
-    /// The message in these bytes, all of them.
+    /// The message that these bytes begin with. What follows it is what a later version adds, and is passed over.
     ///
     /// # Errors
-    /// If they are not exactly one message.
+    /// If they do not begin with a message.
     pub fn decode(bytes: &[u8]) -> postcard::Result<Self> {
-        match postcard::take_from_bytes(bytes)? {
-            (message, []) => Ok(message),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
-        }
+        postcard::take_from_bytes(bytes).map(|(message, _)| message)
     }
 }

@@ -114,7 +114,7 @@ async fn settings(config: &Config, endpoints: Vec<IpAddr>) -> Result<Settings, S
         keys: config
             .keys
             .iter()
-            .map(|key| Key::from_secret(key.as_bytes()))
+            .map(|key| Key::from_secret(key.reveal().as_bytes()))
             .collect(),
         slots: config.slots(),
         quarantine: Duration::from_secs(config.quarantine_seconds),

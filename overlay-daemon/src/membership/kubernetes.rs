@@ -32,6 +32,9 @@ const PAGE: u32 = 100;
 const TOGETHER: Duration = Duration::from_millis(50);
 /// And written to the disk once.
 const STORE: Duration = Duration::from_secs(2);
+/// A list of which nothing has come for so long is asked for anew: the client itself would wait five minutes, as for a watch,
+/// which may well be silent.
+const STALLED: Duration = Duration::from_secs(15);
 /// So long the API server has to answer before what it last said is gone by.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -101,7 +104,9 @@ impl Listener<'_> {
     ) -> Result<(), String> {
         self.stored = cache::load(&self.file);
         let settings = watcher::Config::default().page_size(PAGE);
-        let mut events = pin!(watcher(nodes, settings).backoff(api::Patience::default()));
+        let watch = || watcher(nodes.clone(), settings.clone()).backoff(api::Patience::default());
+        let mut events = pin!(watch());
+        let mut stalled = Some(Instant::now() + STALLED);
         let (mut patience, mut tell, mut store) = (Some(Instant::now() + PATIENCE), None, None);
         loop {
             tokio::select! {
@@ -109,9 +114,23 @@ impl Listener<'_> {
                     let Some(event) = event else {
                         return Err("the watch of the Nodes has ended".into());
                     };
+                    stalled = match is_listing(&event) {
+                        Some(true) => Some(Instant::now() + STALLED),
+                        Some(false) => None,
+                        None => stalled,
+                    };
                     if self.hear(event) {
                         tell.get_or_insert(Instant::now() + TOGETHER);
                     }
+                }
+                () = at(stalled) => {
+                    stalled = Some(Instant::now() + STALLED);
+                    events.set(watch());
+                    self.notice(Trouble {
+                        text: format!("cannot list nodes: the API server has not answered for {} seconds", STALLED.as_secs()),
+                        is_refusal: false,
+                    });
+                    tell.get_or_insert(Instant::now());
                 }
                 Ok(()) = trouble.changed() => {
                     tell.get_or_insert(Instant::now());
@@ -192,6 +211,11 @@ impl Listener<'_> {
                 is_refusal: false,
             },
         };
+        self.notice(trouble)
+    }
+
+    /// Why nothing is heard; says whether that is news.
+    fn notice(&mut self, trouble: Trouble) -> bool {
         let known = self.unheard.as_ref();
         let is_new = known.map(|(known, _)| known) != Some(&trouble);
         if is_new {
@@ -312,6 +336,18 @@ impl Listener<'_> {
             cache::store(&self.file, &now);
             self.stored = Some(now);
         }
+    }
+}
+
+/// Whether a list is on its way after this, where that has changed.
+fn is_listing(event: &Result<Event<KubeNode>, watcher::Error>) -> Option<bool> {
+    match event {
+        Ok(Event::Init | Event::InitApply(_)) | Err(watcher::Error::InitialListFailed(_)) => {
+            Some(true)
+        }
+        Err(watcher::Error::WatchError(status)) if status.code == 410 => Some(true),
+        Ok(Event::InitDone) => Some(false),
+        _ => None,
     }
 }
 

@@ -153,10 +153,14 @@ pub(super) fn capabilities(config: &Config) -> String {
 
 fn disagreement(record: &Record, config: &Config) -> Option<String> {
     let own = capabilities(config);
-    let theirs = record
-        .capabilities
-        .as_ref()
-        .filter(|theirs| **theirs != own)?;
+    let theirs = record.capabilities.as_ref()?;
+    // A later version may add to them what this one knows nothing of.
+    if own
+        .split(',')
+        .all(|one| theirs.split(',').any(|other| other == one))
+    {
+        return None;
+    }
     Some(format!(
         "{} has {theirs}, this node {own}: no packet passes until they are the same on all nodes",
         record.node.name

@@ -1,0 +1,158 @@
+//! An API server of nothing but Nodes that answers as it is told to: with the truth, with nonsense, or not at all.
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::{Result, Space};
+
+/// How the server answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// With these Nodes, by name.
+    Nodes(BTreeMap<String, Value>),
+    /// With this text instead of a list, and as each event of a watch.
+    Text(String),
+    /// With this status and no Nodes.
+    Refusal(u16),
+    /// Never.
+    Silence,
+}
+
+#[derive(Debug)]
+struct Served {
+    answer: Answer,
+    version: u64,
+    /// Lists that were asked for since the answer is what it is.
+    lists: usize,
+    watches: Vec<UnboundedSender<Bytes>>,
+}
+
+/// The server. It ends with the process.
+#[derive(Clone, Debug)]
+pub struct Liar(Arc<Mutex<Served>>);
+
+/// `410 Gone`, as a watch says it: the list has to be read anew.
+const GONE: &str = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old resource version","reason":"Expired","code":410}}"#;
+
+impl Liar {
+    /// Serves by HTTP at an address of a place.
+    pub fn start(space: &Space, address: SocketAddr, answer: Answer) -> Result<Liar> {
+        let liar = Liar(Arc::new(Mutex::new(Served {
+            answer,
+            version: 1000,
+            lists: 0,
+            watches: Vec::new(),
+        })));
+        let listener = space
+            .run(|| std::net::TcpListener::bind(address))
+            .with_context(|| format!("listening on {address} in {}", space.name()))?;
+        listener.set_nonblocking(true)?;
+        let written = || async { Json(json!({"metadata": {"name": "any"}})) };
+        let routes = Router::new()
+            .route("/api/v1/nodes", get(nodes))
+            .route("/api/v1/nodes/{name}", patch(written))
+            .route("/api/v1/nodes/{name}/status", patch(written))
+            .with_state(liar.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, routes).await
+            })
+        });
+        Ok(liar)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Served) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Answers like this from now on; every watch hears that it is too old, and ends.
+    pub fn answer(&self, answer: Answer) {
+        self.with(|served| {
+            served.answer = answer;
+            served.version += 1;
+            served.lists = 0;
+            for watch in served.watches.drain(..) {
+                drop(watch.send(Bytes::from(format!("{GONE}\n"))));
+            }
+        });
+    }
+
+    /// Tells every watch that these Nodes are so now, without a list; they are the truth from then on.
+    pub fn modify(&self, changed: Vec<(String, Value)>) {
+        self.with(|served| {
+            let mut events = String::new();
+            for (name, mut node) in changed {
+                served.version += 1;
+                node["metadata"]["resourceVersion"] = served.version.to_string().into();
+                events += &format!("{}\n", json!({"type": "MODIFIED", "object": node}));
+                if let Answer::Nodes(nodes) = &mut served.answer {
+                    nodes.insert(name, node);
+                }
+            }
+            let events = Bytes::from(events);
+            served
+                .watches
+                .retain(|watch| watch.send(events.clone()).is_ok());
+        });
+    }
+
+    /// How many lists were asked for since it answers as it does.
+    pub fn lists(&self) -> usize {
+        self.with(|served| served.lists)
+    }
+
+    /// How many watches are open.
+    pub fn watches(&self) -> usize {
+        self.with(|served| {
+            served.watches.retain(|watch| !watch.is_closed());
+            served.watches.len()
+        })
+    }
+}
+
+async fn nodes(State(liar): State<Liar>, Query(asked): Query<HashMap<String, String>>) -> Response {
+    let is_watch = asked.contains_key("watch");
+    let (answer, version) = liar.with(|served| {
+        served.lists += usize::from(!is_watch);
+        (served.answer.clone(), served.version)
+    });
+    match answer {
+        Answer::Silence => std::future::pending().await,
+        Answer::Refusal(code) => StatusCode::from_u16(code)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            .into_response(),
+        Answer::Text(text) => text.into_response(),
+        Answer::Nodes(_) if is_watch => {
+            let (sender, receiver) = unbounded_channel();
+            liar.with(|served| served.watches.push(sender));
+            let events = futures_util::stream::unfold(receiver, |mut receiver| async {
+                let bytes = receiver.recv().await?;
+                Some((Ok::<_, Infallible>(bytes), receiver))
+            });
+            Body::from_stream(events).into_response()
+        }
+        Answer::Nodes(nodes) => {
+            let items: Vec<&Value> = nodes.values().collect();
+            Json(json!({
+                "kind": "NodeList", "apiVersion": "v1",
+                "metadata": {"resourceVersion": version.to_string()}, "items": items,
+            }))
+            .into_response()
+        }
+    }
+}
