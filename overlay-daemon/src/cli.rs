@@ -108,6 +108,9 @@ enum Command {
         /// The protocol of that port
         #[arg(long)]
         proto: Option<Protocol>,
+        /// Send marked packets as well, over UDP, and say on which links they were seen
+        #[arg(long)]
+        live: bool,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -232,8 +235,12 @@ impl Command {
                 to,
                 port,
                 proto: protocol,
+                live,
                 json,
-            } => trace::run(&config, [&from, &to], Packet { port, protocol }, json).await,
+            } => {
+                let packet = Packet { port, protocol };
+                trace::run(&config, [&from, &to], packet, live, json).await
+            }
             Self::Check { to, json } => check::run(&config, &to, json).await,
             Self::Gc { dry_run, json } => gc::run(&config, dry_run, json),
             Self::Report { directory } => {

@@ -4,6 +4,7 @@ mod bridge;
 mod ends;
 mod far;
 mod hop;
+mod live;
 mod node;
 mod pod;
 mod refused;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use self::ends::Pod;
 pub use self::hop::{Counters, Hop, Problem};
+pub use self::live::{Live, live};
 use self::service::Proxied;
 pub use self::service::{Backend, Service};
 use crate::config::Config;
@@ -41,6 +43,9 @@ pub struct Trace {
     /// The Service that it goes to, where it goes to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// What became of marked packets, where some were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
 }
 
 /// What is known of the packet besides its ends.
@@ -151,6 +156,7 @@ pub fn follow(
         mtu: tracer.hops.iter().filter_map(|hop| hop.mtu).min(),
         hops: tracer.hops,
         service: tracer.service,
+        live: None,
     })
 }
 

@@ -8,12 +8,21 @@ use heddle::trace::{self, Hop, Packet, Service, Trace};
 
 use super::{failed, say, say_json, status_of};
 
-pub(super) async fn run(config: &Config, ends: [&str; 2], packet: Packet, json: bool) -> ExitCode {
+pub(super) async fn run(
+    config: &Config,
+    ends: [&str; 2],
+    packet: Packet,
+    is_live: bool,
+    json: bool,
+) -> ExitCode {
     let status = status_of(config).await;
-    let trace = match trace::follow(config, status.as_ref().ok(), ends, packet) {
+    let mut trace = match trace::follow(config, status.as_ref().ok(), ends, packet) {
         Ok(trace) => trace,
         Err(why) => return failed(&why, 1),
     };
+    if is_live && let Err(why) = trace::live(&mut trace, ends[0], packet) {
+        return failed(&why, 1);
+    }
     if let Err(why) = &status {
         eprintln!("heddle: {why}; the trace goes by the kernel alone");
     }
@@ -35,6 +44,11 @@ fn screen(trace: &Trace) -> String {
         let mtu = hop
             .mtu
             .map_or_else(String::new, |mtu| format!(", mtu {mtu}"));
+        let seen = match hop.seen {
+            Some(true) => ", seen",
+            Some(false) => ", not seen",
+            None => "",
+        };
         let what = if hop.what.is_empty() {
             String::new()
         } else {
@@ -42,7 +56,7 @@ fn screen(trace: &Trace) -> String {
         };
         let _ = writeln!(
             text,
-            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}{}",
+            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}{seen}{}",
             number + 1,
             hop.place,
             hop.object,
@@ -58,6 +72,14 @@ fn screen(trace: &Trace) -> String {
     }
     if let Some(service) = &trace.service {
         text += &backends(service);
+    }
+    if let Some(live) = trace.live {
+        let answered = if live.is_answered {
+            "answered"
+        } else {
+            "no answer, which a firewall of the pod's own may be the cause of"
+        };
+        let _ = writeln!(text, "{} marked packets sent: {answered}", live.sent);
     }
     let end = match (trace.arrives, trace.mtu) {
         (true, Some(mtu)) => format!("arrives; packets of up to {mtu} bytes"),

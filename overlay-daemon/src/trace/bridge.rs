@@ -64,6 +64,10 @@ impl Tracer<'_> {
             self.pass(hop)?;
         }
         self.interface("node", bridge, "switches to a port of its own")?;
+        // What a bridge switches passes its ports, not the bridge's own interface.
+        if let Some(hop) = self.hops.last_mut() {
+            hop.link = None;
+        }
         if Tree::new(&self.config.sysctl_dir)
             .get(passes_iptables(dst))
             .is_ok_and(|value| value == "1")

@@ -21,9 +21,26 @@ pub struct Hop {
     /// What it has carried since it was made, where it counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Counters>,
+    /// With `--live`: whether marked packets were seen there, where it is a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<bool>,
     /// Why the packet gets no further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+    /// The link that a packet passes here.
+    #[serde(skip)]
+    pub(super) link: Option<(Place, u32)>,
+}
+
+/// Whose network namespace a link is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// This node's.
+    Here,
+    /// That of the pod which sends.
+    Source,
+    /// That of the pod which is sent to.
+    Destination,
 }
 
 /// What a link has carried since it was made.
@@ -76,7 +93,9 @@ impl Hop {
             ours: false,
             mtu: None,
             counters: None,
+            seen: None,
             problem: None,
+            link: None,
         }
     }
 

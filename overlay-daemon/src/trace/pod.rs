@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netlink::{Handle, Link, link};
 
 use super::ends::Pod;
+use super::hop::Place;
 use super::refused::refused;
 use super::{Hop, Step, Tracer};
 use crate::gc;
@@ -67,7 +68,7 @@ impl Tracer<'_> {
         let port = eth.peer_index.and_then(|index| self.link(index)).cloned();
         let eth = named_as(eth, port.as_ref());
         let counted = inside.counters(eth.index).ok().flatten();
-        self.stands("pod", &eth, counted, "leaves the pod")?;
+        self.stands(("pod", Place::Source), &eth, counted, "leaves the pod")?;
         let Some(port) = port else {
             let hop =
                 Hop::link("pod", &eth, "").blocked("its other end is not on this host", AGAIN);
@@ -110,26 +111,27 @@ impl Tracer<'_> {
         if let Some(port) = port {
             self.interface("node", &port, "the host's end of the pair")?;
         }
-        self.stands("pod", &eth, counted, "enters the pod")?;
+        self.stands(("pod", Place::Destination), &eth, counted, "enters the pod")?;
         self.pass(Hop::new("pod", format!("address {dst}"), "arrives").owned(true))
     }
 
     /// An interface of the host's that has to be up.
     pub(super) fn interface(&mut self, place: &str, link: &Link, what: &str) -> Step {
         let counted = self.route.counters(link.index).ok().flatten();
-        self.stands(place, link, counted, what)
+        self.stands((place, Place::Here), link, counted, what)
     }
 
     fn stands(
         &mut self,
-        place: &str,
+        (name, place): (&str, Place),
         link: &Link,
         counted: Option<link::Counters>,
         what: &str,
     ) -> Step {
         let hop = Hop {
             counters: counted.map(Into::into),
-            ..Hop::link(place, link, what)
+            link: Some((place, link.index)),
+            ..Hop::link(name, link, what)
         };
         // A bridge has the carrier of its ports: that they are down is said of them.
         let carrier = link.carrier || link.bridge.is_some();

@@ -77,6 +77,10 @@ fn main() -> ExitCode {
             trace::far::every_fault,
         ),
         case(
+            "marked_packets_are_seen_up_to_where_they_are_lost",
+            trace::live::each,
+        ),
+        case(
             "a_trace_follows_services_in_every_form",
             trace::service::every_form,
         )

@@ -1,6 +1,7 @@
 //! `heddle trace`: every hop of a packet that arrives, and the one at which another is lost.
 
 pub mod far;
+pub mod live;
 pub mod service;
 
 use std::net::IpAddr;
