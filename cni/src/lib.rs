@@ -13,6 +13,8 @@ mod door;
 mod error;
 mod exec;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod identity;
 mod names;
 mod result;

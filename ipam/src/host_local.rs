@@ -6,6 +6,8 @@
 
 mod allocate;
 mod conf;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod lease;
 mod lock;

@@ -7,5 +7,7 @@ mod host_local;
 mod requests;
 mod static_addresses;
 
+#[cfg(any(test, fuzzing))]
+pub use host_local::fuzzing;
 pub use host_local::{HostLocal, Lease, Owner, leases};
 pub use static_addresses::Static;

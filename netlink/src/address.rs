@@ -130,7 +130,7 @@ pub(crate) fn list(socket: &mut Socket, index: Option<u32>) -> Result<Vec<Addres
     })
 }
 
-fn parse(payload: &[u8]) -> Result<Option<Address>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<Address>> {
     let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
     let (mut local, mut address, mut flags) = (None, None, u32::from(header[2]));
     each(ABOUT, attributes, &mut |kind, value| {

@@ -154,7 +154,7 @@ fn message(family: NetfilterProtoFamily, attribute: &ConntrackAttribute) -> Vec<
 }
 
 /// The connection; `None` for one without ports.
-fn parse(payload: &[u8]) -> Result<Option<Connection>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<Connection>> {
     let body = payload.get(HEADER..).unwrap_or_default();
     let (mut original, mut reply) = (None, None);
     for attribute in NlasIterator::new(body) {

@@ -72,7 +72,7 @@ pub(crate) fn list(socket: &mut Socket, dev: u32) -> Result<Vec<FdbEntry>> {
     }
 }
 
-fn parse(payload: &[u8]) -> Result<Option<FdbEntry>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<FdbEntry>> {
     let message = NeighbourMessage::parse(payload).map_err(Error::decode("an FDB entry"))?;
     let (mut mac, mut dst) = (None, None);
     for attribute in message.attributes {

@@ -13,6 +13,8 @@ pub mod conntrack;
 pub mod device;
 mod error;
 mod fdb;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handle;
 pub mod link;
 mod mac;

@@ -10,7 +10,7 @@ mod macvlan;
 mod moving;
 mod new;
 mod port;
-mod read;
+pub(crate) mod read;
 pub(crate) mod settings;
 mod tagged;
 mod veth;

@@ -98,7 +98,7 @@ pub(crate) fn list(socket: &mut Socket, dev: u32) -> Result<Vec<Neighbour>> {
     })
 }
 
-fn parse(payload: &[u8]) -> Result<Option<Neighbour>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<Neighbour>> {
     let message = NeighbourMessage::parse(payload).map_err(Error::decode("a neighbour"))?;
     let (mut ip, mut mac, mut protocol) = (None, None, None);
     for attribute in message.attributes {

@@ -108,7 +108,7 @@ pub(crate) fn list(socket: &mut Socket, protocol: u8) -> Result<Vec<Nexthop>> {
 }
 
 /// A nexthop with a gateway; `None` for a group, a blackhole, and one that is only a link.
-fn parse(payload: &[u8]) -> Result<Option<Nexthop>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<Nexthop>> {
     let (Some(header), Some(attributes)) = (payload.get(..HEADER), payload.get(HEADER..)) else {
         return Err(Error::decode("a nexthop")("it is cut short".into()));
     };

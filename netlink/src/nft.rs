@@ -14,10 +14,10 @@
 //!
 //! Kernel side: `net/netfilter/nf_tables_api.c`, `include/uapi/linux/netfilter/nf_tables.h`.
 
-mod chain;
-mod element;
+pub(crate) mod chain;
+pub(crate) mod element;
 mod expr;
-mod rule;
+pub(crate) mod rule;
 mod set;
 mod transaction;
 

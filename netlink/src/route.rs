@@ -1,7 +1,7 @@
 //! Routes.
 
-mod read;
-mod refusing;
+pub(crate) mod read;
+pub(crate) mod refusing;
 
 use std::net::IpAddr;
 

@@ -88,7 +88,7 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Rule>> {
     })
 }
 
-fn parse(payload: &[u8]) -> Result<Option<Rule>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<Rule>> {
     let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
     let [family, _, length, _, table, _, _, action, ..] = *header;
     let mut source: IpAddr = match family {

@@ -1,6 +1,6 @@
 //! One blocking netlink socket: requests sent in batches, each answer read and accounted for.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
 use self::wire::{HEADER, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN, malformed, split};
 pub(crate) use self::wire::{Incoming, push, refusal};
+
 use crate::error::{Error, Result};
 use crate::request::Request;
 

@@ -258,7 +258,7 @@ fn kind(name: &str) -> Vec<u8> {
 }
 
 /// Link, parent, kind and options of a queueing discipline.
-fn parse(payload: &[u8]) -> Result<(u32, u32, String, Vec<u8>)> {
+pub(crate) fn parse(payload: &[u8]) -> Result<(u32, u32, String, Vec<u8>)> {
     let word = |at: usize| {
         let bytes = payload
             .get(at..at + 4)

@@ -190,7 +190,7 @@ fn seal_of(boot: &str) -> u32 {
 }
 
 impl Entry {
-    fn parse(target: &Path) -> Option<Self> {
+    pub(super) fn parse(target: &Path) -> Option<Self> {
         let (boot, addresses) = target.to_str()?.split_once(' ')?;
         let addresses = addresses
             .split(',')

@@ -54,11 +54,11 @@ impl Owner {
         })
     }
 
-    fn content(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         format!("{}\r\n{}", self.0.container_id, self.0.ifname).into_bytes()
     }
 
-    fn parse(content: &str) -> Option<Self> {
+    pub(super) fn parse(content: &str) -> Option<Self> {
         let content = content.trim();
         let (container_id, ifname) = content.split_once('\n').unwrap_or((content, ""));
         let attachment = Attachment {

@@ -21,7 +21,7 @@ pub fn read(path: &Path) -> Result<Dns> {
 
 /// Of several `domain` lines the last counts; `search` and `options` add up. Lines that begin with `#`
 /// or `;` are comments.
-fn parse(text: &str) -> Dns {
+pub(super) fn parse(text: &str) -> Dns {
     let mut dns = Dns::default();
     for line in text
         .lines()

@@ -57,7 +57,7 @@ impl<'a> Message<'a> {
     }
 }
 
-pub(super) fn link(payload: &[u8]) -> Result<Link> {
+pub(crate) fn link(payload: &[u8]) -> Result<Link> {
     let message = Message::new(payload)?;
     let mut link = Link {
         index: message.index,

@@ -61,7 +61,7 @@ pub(crate) fn get(socket: &mut Socket, name: &str) -> Result<Option<LinkSettings
     )
 }
 
-fn parse(payload: &[u8]) -> Result<LinkSettings> {
+pub(crate) fn parse(payload: &[u8]) -> Result<LinkSettings> {
     let message = read::Message::new(payload)?;
     let mut settings = LinkSettings {
         index: message.index,

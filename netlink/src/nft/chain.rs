@@ -138,7 +138,7 @@ pub(super) fn list(socket: &mut Socket, table: Table) -> Result<Vec<ChainInfo>> 
 }
 
 /// The chain, if it is one of `table`: the kernel lists those of all tables of a family.
-fn parse(table: Table, payload: &[u8]) -> Result<Option<ChainInfo>> {
+pub(crate) fn parse(table: Table, payload: &[u8]) -> Result<Option<ChainInfo>> {
     let message = ChainMessage::parse(body(payload)).map_err(Error::decode("a chain"))?;
     let mut chain = ChainInfo::default();
     let mut in_table = false;

@@ -106,7 +106,7 @@ pub(super) fn list(socket: &mut Socket, table: Table, set: &str) -> Result<Vec<E
 }
 
 /// Walks the lists itself: the packet crate's `VecListAttribute` writes the whole list out for each element in it.
-fn parse(payload: &[u8]) -> Result<Vec<Element>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Vec<Element>> {
     /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
     const ELEMENTS: u16 = 3;
     let malformed = || Error::decode("a set's elements");

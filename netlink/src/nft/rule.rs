@@ -46,7 +46,7 @@ pub(super) fn handles(socket: &mut Socket, table: Table, chain: &str) -> Result<
 }
 
 /// Reads nothing but what is needed: other programs' rules have expressions that are unknown here.
-fn parse_handle(payload: &[u8]) -> Result<RuleHandle> {
+pub(crate) fn parse_handle(payload: &[u8]) -> Result<RuleHandle> {
     /// `NFTA_RULE_HANDLE`, `NFTA_RULE_EXPRESSIONS`, `NFTA_RULE_USERDATA`.
     const HANDLE: u16 = 3;
     const EXPRESSIONS: u16 = 4;
@@ -139,7 +139,7 @@ pub(super) fn list(socket: &mut Socket, table: Table) -> Result<Vec<RuleInfo>> {
     }
 }
 
-fn parse(payload: &[u8]) -> Result<RuleInfo> {
+pub(crate) fn parse(payload: &[u8]) -> Result<RuleInfo> {
     let message = RuleMessage::parse(body(payload)).map_err(Error::decode("a rule"))?;
     let mut rule = RuleInfo::default();
     for attribute in message.attributes {

@@ -133,7 +133,7 @@ pub(super) fn any(family: u8) -> Option<IpAddr> {
 }
 
 /// A unicast route of IPv4 or IPv6, one for each of its equal-cost paths; nothing for every other.
-fn parse(payload: &[u8]) -> Result<Vec<Route>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Vec<Route>> {
     let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
     let [family, length, _, _, table, protocol, scope, kind, ..] = *header;
     let flags = number(&header[8..]);

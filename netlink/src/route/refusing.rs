@@ -65,7 +65,7 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<RefusingRoute>> {
     })
 }
 
-fn parse(payload: &[u8]) -> Result<Option<RefusingRoute>> {
+pub(crate) fn parse(payload: &[u8]) -> Result<Option<RefusingRoute>> {
     let (header, attributes) = split::<HEADER>(ABOUT, payload)?;
     let [family, length, _, _, table, protocol, _, kind, ..] = *header;
     let Some((refusal, any)) = Refusal::of(kind).zip(any(family)) else {

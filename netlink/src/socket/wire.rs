@@ -35,7 +35,7 @@ pub(crate) fn push(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, pa
 }
 
 /// The first message of a datagram, and what is behind it.
-pub(super) fn split(bytes: &[u8]) -> Result<(Incoming<'_>, &[u8])> {
+pub(crate) fn split(bytes: &[u8]) -> Result<(Incoming<'_>, &[u8])> {
     let short = || malformed(format!("a message of {} bytes is cut short", bytes.len()));
     let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
