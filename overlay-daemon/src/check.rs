@@ -1,6 +1,7 @@
 //! `heddle check`: two throw-away pods by the node's real conflist, and packets of full size between them, this node, the
 //! peers and beyond.
 
+mod dns;
 mod echo;
 mod pods;
 
@@ -15,6 +16,8 @@ use crate::config::Config;
 use crate::status::Status;
 use crate::trace;
 
+/// What runtimes copy into pods.
+const RESOLVER: &str = "/etc/resolv.conf";
 /// How long a connection out of the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -88,6 +91,15 @@ impl Tester<'_> {
                 let size = peer.mtu.unwrap_or(u32::MAX).min(self.size());
                 let answer = one.inside(|| echo::ask(at, size))?;
                 rows.push(self.row("pod", name.clone(), one.path(), base, answer));
+            }
+        }
+        // Without a file no pod is given any.
+        let resolver = std::fs::read_to_string(RESOLVER).unwrap_or_default();
+        for server in dns::servers(&resolver) {
+            let has = |own: &IpAddr| own.is_ipv4() == server.is_ipv4();
+            if one.addresses.iter().any(has) {
+                let answer = one.inside(|| dns::ask(server))?;
+                rows.push(self.row("pod", "DNS".into(), one.path(), server, answer));
             }
         }
         for target in beyond {

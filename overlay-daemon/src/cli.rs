@@ -6,6 +6,8 @@ mod events;
 mod gc;
 mod install;
 mod screen;
+#[cfg(test)]
+mod snapshots;
 mod text;
 mod trace;
 

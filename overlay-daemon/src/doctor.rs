@@ -156,10 +156,10 @@ pub fn examine(config: &Config, status: Result<Status, String>) -> Result<Vec<Fi
         conflists::findings,
         pods::findings,
         leases::findings,
-        services::findings,
         managers::findings,
         drops::findings,
         daemon::findings,
+        services::findings,
         paths::findings,
     ];
     Ok(checks

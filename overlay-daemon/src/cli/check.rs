@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use heddle::check::{self, Row};
 use heddle::config::Config;
 
+use super::text::wrapped;
 use super::{EX_UNAVAILABLE, failed, say, say_json, status_of};
 
 pub(super) async fn run(config: &Config, beyond: &[SocketAddr], json: bool) -> ExitCode {
@@ -28,7 +29,7 @@ pub(super) async fn run(config: &Config, beyond: &[SocketAddr], json: bool) -> E
     }
 }
 
-fn screen(rows: &[Row]) -> String {
+pub(super) fn screen(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.to.len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in rows {
@@ -41,14 +42,11 @@ fn screen(rows: &[Row]) -> String {
             "{mark} {:<4} -> {:<width$}  {:<24} {end}",
             row.from, row.to, row.address
         );
-        for line in [
-            &row.reason,
-            &row.remedy.as_ref().map(|remedy| format!("-> {remedy}")),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let _ = writeln!(text, "    {line}");
+        let below = [("    ", &row.reason), ("    -> ", &row.remedy)];
+        for (head, line) in below {
+            if let Some(line) = line {
+                let _ = writeln!(text, "{}", wrapped(head, line));
+            }
         }
     }
     text

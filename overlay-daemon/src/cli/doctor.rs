@@ -47,7 +47,7 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
 }
 
 /// A line for each finding, and one for its remedy.
-fn screen(findings: &[Finding]) -> String {
+pub(super) fn screen(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let mark = mark(finding.verdict);

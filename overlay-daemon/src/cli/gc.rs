@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use heddle::config::Config;
 use heddle::gc::{self, Leftover};
 
+use super::text::wrapped;
 use super::{failed, say, say_json};
 
 pub(super) fn run(config: &Config, dry_run: bool, json: bool) -> ExitCode {
@@ -20,10 +21,11 @@ pub(super) fn run(config: &Config, dry_run: bool, json: bool) -> ExitCode {
     }
 }
 
-fn line(verb: &str, left: &Leftover) -> String {
+pub(super) fn line(verb: &str, left: &Leftover) -> String {
     let owner = match &left.container {
         Some(container) => format!("of container {container}"),
         None => "of nobody".into(),
     };
-    format!("{verb}: {} {} {owner}", left.kind, left.object)
+    let what = format!("{} {} {owner}", left.kind, left.object);
+    wrapped(&format!("{verb}: "), &what)
 }

@@ -6,6 +6,9 @@ use heddle::status::{Peer, Status};
 
 use super::text::wrapped;
 
+/// Where pod CIDRs still have room beside the rest of a line.
+const WIDE: usize = 66;
+
 /// This node on one screen.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
@@ -86,7 +89,7 @@ pub fn peers(status: &Status) -> String {
     let mut text = String::new();
     for cells in &rows {
         let mut line = String::new();
-        for (column, cell) in cells.iter().enumerate() {
+        for (column, cell) in cells[..8].iter().enumerate() {
             let width = rows
                 .iter()
                 .map(|row| row[column].chars().count())
@@ -94,7 +97,11 @@ pub fn peers(status: &Status) -> String {
                 .unwrap_or(0);
             let _ = write!(line, "{cell:<width$}  ");
         }
-        let _ = writeln!(text, "{}", line.trim_end());
+        // A name as long as a host's may be makes a line of its own.
+        let _ = match line.chars().count() < WIDE {
+            true => writeln!(text, "{}", wrapped(&line, &cells[8])),
+            false => writeln!(text, "{}\n{}", line.trim_end(), wrapped("    ", &cells[8])),
+        };
     }
     for (name, peer) in &status.peers {
         if let Some(reason) = &peer.reason {

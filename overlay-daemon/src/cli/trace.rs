@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use heddle::config::Config;
 use heddle::trace::{self, Hop, Packet, Service, Trace};
 
+use super::text::wrapped;
 use super::{failed, say, say_json, status_of};
 
 pub(super) async fn run(
@@ -54,20 +55,13 @@ fn screen(trace: &Trace) -> String {
         } else {
             format!(": {}", hop.what)
         };
-        let _ = writeln!(
-            text,
-            "{mark} {:>2} {:<8} {}{what}{mtu}{owner}{seen}{}",
-            number + 1,
-            hop.place,
-            hop.object,
-            lost(hop)
-        );
+        let head = format!("{mark} {:>2} {:<8} ", number + 1, hop.place);
+        let object = format!("{}{what}{mtu}{owner}{seen}", hop.object);
+        let _ = writeln!(text, "{}{}", wrapped(&head, &object), lost(hop));
         if let Some(problem) = &hop.problem {
-            let _ = writeln!(
-                text,
-                "     {:<8} {}\n     {:<8} -> {}",
-                "", problem.reason, "", problem.remedy
-            );
+            let below = " ".repeat(head.len());
+            let _ = writeln!(text, "{}", wrapped(&below, &problem.reason));
+            let _ = writeln!(text, "{}", wrapped(&format!("{below}-> "), &problem.remedy));
         }
     }
     if let Some(service) = &trace.service {

@@ -1,9 +1,12 @@
 //! `heddle check`: throw-away pods through the node's real conflist, and nothing left of them.
+use std::net::UdpSocket;
+use std::thread::JoinHandle;
+
 use anyhow::{Context, ensure};
 use lab::inspect::sh;
 use lab::overlay::{Cluster, Member};
 use lab::probe::TcpEcho;
-use lab::{Result, Snapshot};
+use lab::{Result, Snapshot, Space};
 use serde_json::Value;
 
 fn check(member: &Member, words: &str) -> Result<(bool, Vec<Value>)> {
@@ -22,6 +25,18 @@ fn snapshot(member: &Member) -> Result<Snapshot> {
     ]))
 }
 
+/// Answers one question, whatever it is, with nothing.
+fn name_server(space: &Space) -> Result<JoinHandle<()>> {
+    let socket = space.run(|| UdpSocket::bind("192.0.2.1:53"))?;
+    Ok(std::thread::spawn(move || {
+        let mut bytes = [0; 512];
+        if let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            bytes[2] |= 0x80;
+            socket.send_to(&bytes[..length], from).ok();
+        }
+    }))
+}
+
 pub fn everyone_is_reached() -> Result {
     let cluster = Cluster::fixed("")?;
     let member = &cluster.members[0];
@@ -29,7 +44,18 @@ pub fn everyone_is_reached() -> Result {
     let first = member.add_pod("first")?;
     let before = snapshot(member)?;
     let beyond = TcpEcho::start(cluster.fabric.space(), "192.0.2.1:7".parse()?)?;
+    member.node.run(|| {
+        std::fs::write(
+            "/etc/resolv.conf",
+            "nameserver 127.0.0.53\nnameserver 192.0.2.1\n",
+        )
+    })?;
+    let names = name_server(cluster.fabric.space())?;
     let (good, rows) = check(member, "--to 192.0.2.1:7")?;
+    member
+        .node
+        .run(|| std::fs::remove_file("/etc/resolv.conf"))?;
+    ensure!(names.is_finished(), "the name server was not asked");
     let ways: Vec<String> = rows
         .iter()
         .map(|row| {
@@ -51,6 +77,7 @@ pub fn everyone_is_reached() -> Result {
         "pod n2",
         "pod n3",
         "pod n3",
+        "pod DNS",
         "pod 192.0.2.1:7",
     ];
     ensure!(good && ways == wanted, "{rows:#?}");

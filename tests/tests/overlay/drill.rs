@@ -17,6 +17,9 @@ use crate::gossip::{self, THREE};
 /// What the probes need to find out, and to find that it is over, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A terminal has as many at least.
+const COLUMNS: usize = 80;
+
 /// A healthy node has no mark at all.
 fn healthy(member: &Member) -> Result {
     let mark = Asked::Doctor.mark(member)?;
@@ -62,6 +65,7 @@ pub fn each() -> Result {
         seen.context(fault.name)?;
         wait::until(PATIENCE, "health", || healthy(member)).context(fault.name)?;
     }
+    fits(&cluster.members[0])?;
     cluster.members[2].stop(true)?;
     says(
         &cluster.members[0],
@@ -76,6 +80,28 @@ pub fn each() -> Result {
         "no daemon answers at /run/heddle/heddle.sock",
         "systemctl start heddle",
     )
+}
+
+/// What is printed for people fits a screen, but for words that are there to be copied.
+fn fits(member: &Member) -> Result {
+    for words in [
+        "status",
+        "peers",
+        "events",
+        "doctor",
+        "trace node 10.32.3.1",
+        "check",
+    ] {
+        let printed = member.heddle(words).output()?.stdout;
+        let wide = |line: &&str| {
+            let last = line.rsplit(' ').next().unwrap_or_default();
+            line.chars().count() > COLUMNS && last.len() < COLUMNS / 2
+        };
+        let wide = printed.lines().find(wide);
+        ensure!(wide.is_none(), "{words}: {wide:?}");
+        ensure!(!printed.is_empty(), "{words} prints nothing");
+    }
+    Ok(())
 }
 
 fn says(member: &Member, fault: &str, said: &str, remedy: &str) -> Result {
