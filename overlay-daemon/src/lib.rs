@@ -24,6 +24,8 @@ pub mod http;
 pub mod install;
 pub mod local;
 pub mod membership;
+#[cfg(test)]
+mod messages;
 pub mod metrics;
 pub mod names;
 pub mod node;
