@@ -46,7 +46,7 @@ test-k8s: build missing ## On a real Kubernetes, whose programs are in HEDDLE_K8
 	cargo --config 'target.$(HOST).runner="$(or $(AS_ROOT),env)"' test --locked -p lab --test kubernetes
 
 # Tests that have a long version; how long those that never end by themselves may take, in minutes.
-SOAK    := crash power_loss faults churn
+SOAK    := crash power_loss faults churn fire
 MINUTES ?= 10
 
 soak: build missing ## The long versions of the tests of docs/reliability.md, with figures; MINUTES=10 for each endless one

@@ -18,6 +18,8 @@ pub enum Need {
     Kubernetes,
     /// A program on the `PATH`, by name.
     Program(&'static str),
+    /// A variable of the environment, which names what cannot be built here.
+    Variable(&'static str),
     /// A reference plugin, by type.
     Reference(&'static str),
     /// A kind of link in the kernel, as `ip link add type` names it, or `tap`.
@@ -56,6 +58,9 @@ impl Need {
                 Some(_) => None,
                 None => Some(format!("{name} is not installed")),
             },
+            Need::Variable(name) => std::env::var_os(name)
+                .is_none()
+                .then(|| format!("{name} is not set")),
             Need::Reference(name) => {
                 let file = find::reference_dir().join(name);
                 (!file.is_file()).then(|| format!("no reference plugin {}", file.display()))

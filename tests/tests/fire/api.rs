@@ -204,7 +204,7 @@ pub fn lies() -> Result {
 /// 200 Nodes whose addresses change, 5,000 times a second in all.
 pub fn storm() -> Result {
     const NODES: usize = 200;
-    const SECONDS: usize = 4;
+    let seconds = crate::seconds(4);
     let (_fabric, liar, member) = lab(&Answer::Nodes(truth(NODES)))?;
     wait_rows(&member, &wanted(NODES, |_| 0))?;
     wait::until(PATIENCE, "a watch", || {
@@ -217,7 +217,7 @@ pub fn storm() -> Result {
     let (before, memory) = (passes(&member)?, member.memory()?);
     let start = Instant::now();
     let (mut number, mut sent) = (0, 0);
-    while start.elapsed() < Duration::from_secs(SECONDS as u64) {
+    while start.elapsed() < Duration::from_secs(seconds) {
         let due = usize::try_from(start.elapsed().as_millis())? * 5;
         let mut changed = Vec::new();
         while sent < due {
@@ -237,12 +237,12 @@ pub fn storm() -> Result {
     let during = passes(&member)? - before;
     let took = wait_rows(&member, &wanted(NODES, |number| number % 2))?;
     println!(
-        "{sent} updates in {SECONDS} s: {during} passes, the last state in the kernel {} ms later, memory {memory:.1} to {:.1} MB",
+        "{sent} updates in {seconds} s: {during} passes, the last state in the kernel {} ms later, memory {memory:.1} to {:.1} MB",
         took.as_millis(),
         member.peak_memory()?,
     );
     ensure!(took < Duration::from_secs(3), "{took:?}");
-    ensure!(during <= 20 * SECONDS as u64 + 20, "{during} passes");
+    ensure!(during <= 20 * seconds + 20, "{during} passes");
     ensure!(
         member.peak_memory()? < memory + 20.0,
         "{:.1} MB",

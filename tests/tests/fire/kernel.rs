@@ -92,7 +92,8 @@ pub fn flapping() -> Result {
     let third = &cluster.members[2];
     let before = rows(&third.node)?;
     let pid = third.pid()?;
-    for round in 0..30 {
+    let flaps = 8 * crate::seconds(4);
+    for round in 0..flaps {
         let harm = match round % 3 {
             0 => "ip link set eth0 down",
             1 => "ip address flush dev eth0 scope global",
@@ -104,7 +105,7 @@ pub fn flapping() -> Result {
     }
     let took = wait_same(&third.node, &before)?;
     println!(
-        "30 flaps of the uplink: rows as before {} ms after the last",
+        "{flaps} flaps of the uplink: rows as before {} ms after the last",
         took.as_millis()
     );
     wait::until(PATIENCE, "pods that reach each other", || {

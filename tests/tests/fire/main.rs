@@ -7,10 +7,17 @@ mod api;
 mod kernel;
 mod network;
 mod resources;
+mod scale;
+mod versions;
 
 use std::process::ExitCode;
 
-use lab::{Case, Need};
+use lab::{Case, Need, soak};
+
+/// How long something lasts: so many seconds, or a quarter of what the long version has.
+fn seconds(short: u64) -> u64 {
+    soak::budget().map_or(short, |all| short.max(all.as_secs() / 4))
+}
 
 fn main() -> ExitCode {
     let needs = [
@@ -37,5 +44,8 @@ fn main() -> ExitCode {
         case("the_socket_is_root_s_alone", access::socket),
         case("strangers_cannot_inject_over_ipv6", access::forged),
         case("a_browser_by_another_name_is_refused", access::rebinding),
+        case("very_many_peers_come_back", scale::peers),
+        case("two_versions_make_one_cluster", versions::mixed)
+            .needs([Need::Variable(versions::BEFORE)]),
     ])
 }

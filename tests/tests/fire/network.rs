@@ -41,7 +41,8 @@ pub fn lossy() -> Result {
         .members
         .iter()
         .try_for_each(|member| wall(member, rule))?;
-    for _ in 0..8 {
+    let seconds = crate::seconds(8);
+    for _ in 0..seconds {
         std::thread::sleep(Duration::from_secs(1));
         for member in &cluster.members {
             let status = member.status()?;
@@ -55,7 +56,7 @@ pub fn lossy() -> Result {
     let start = Instant::now();
     cluster.ready()?;
     println!(
-        "40 % loss for 8 s: all established {:.1} s after it",
+        "40 % loss for {seconds} s: all established {:.1} s after it",
         start.elapsed().as_secs_f64()
     );
     ensure!(shares(&cluster)? == before, "a share changed hands");
