@@ -29,9 +29,9 @@ const FULL_PASS: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two passes that events asked for: a burst of them costs one.
 const GAP: Duration = Duration::from_millis(50);
-/// A pass over many rows takes longer than that: then as long as it took, that events without end take half of a processor
-/// and not all of it; never so long that what is promised within a second would be late.
-const LONGEST_GAP: Duration = Duration::from_millis(500);
+/// A pass over many rows takes longer than that: then as long as it took, that events without end leave a processor
+/// to others; never so long that what is promised within a second would be late.
+const LONGEST_GAP: Duration = Duration::from_millis(200);
 
 /// What the kernel is to be made of.
 #[derive(Clone, Debug)]
