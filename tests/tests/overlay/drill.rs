@@ -105,7 +105,8 @@ fn fits(member: &Member) -> Result {
 }
 
 fn says(member: &Member, fault: &str, said: &str, remedy: &str) -> Result {
-    wait::until(PATIENCE, fault, || {
+    // What comes from another key is remembered for a minute, and until then it is named first.
+    wait::until(PATIENCE * 2, fault, || {
         names(
             fault,
             Asked::Doctor,
