@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 mod access;
+mod drill;
 mod joining;
 mod leaving;
 mod manifests;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Case::new("what_leaves_the_cluster_is_masqueraded", traffic::egress),
         Case::new("a_new_version_loses_nothing", upgrade::rolled),
         Case::new("the_condition_is_true", upgrade::condition_is_true),
+        Case::new("a_quiet_cluster_is_not_written_to", drill::quiet),
         Case::new("a_missing_right_is_named", access::each_verb_missing),
         Case::new("a_hundred_pods_at_once", many::hundred),
         Case::new(
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ),
         Case::new("the_manifests_agree", manifests::agree),
         Case::new("cleanup_leaves_nothing", leaving::leaves_nothing),
+        Case::new("faults_of_a_cluster_are_named_first", drill::faults),
         Case::new("a_drained_node_changes_no_other", joining::drained),
         Case::new("a_reboot_without_the_api_server", outage::api_server_away),
         Case::new("a_node_joins_again_as_another", joining::joins_again),
