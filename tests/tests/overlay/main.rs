@@ -80,6 +80,7 @@ fn main() -> ExitCode {
             "marked_packets_are_seen_up_to_where_they_are_lost",
             trace::live::each,
         ),
+        case("a_trace_is_quick_with_1000_peers", trace::many::peers),
         case(
             "a_trace_follows_services_in_every_form",
             trace::service::every_form,

@@ -2,6 +2,7 @@
 
 pub mod far;
 pub mod live;
+pub mod many;
 pub mod service;
 
 use std::net::IpAddr;
