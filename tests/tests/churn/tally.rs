@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use lab::{Result, soak};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use serde_json::Value;
 
 /// Shared by all hands.
 #[derive(Debug, Default)]
 pub struct Tally {
     given: Mutex<HashMap<String, String>>,
-    took: Mutex<Vec<Duration>>,
+    /// How long each ADD took, and what all calls together had cost the processor by then.
+    took: Mutex<Vec<(Duration, Duration)>>,
     dels: AtomicUsize,
     kills: AtomicUsize,
 }
@@ -34,7 +37,7 @@ impl Tally {
                 );
             }
         }
-        self.took.lock().unwrap().push(took);
+        self.took.lock().unwrap().push((took, processor_time()?));
         Ok(())
     }
 
@@ -58,23 +61,41 @@ impl Tally {
         self.took.lock().unwrap().len()
     }
 
-    /// Says the figures: an ADD's median in the first and the last tenth of them.
+    /// Says the figures: an ADD's median in the first and the last tenth of them, and what the processor did for one, with
+    /// all that came before and after it.
     pub fn report(&self, whole: Duration) {
         let took = self.took.lock().unwrap();
-        let tenth = took.len().div_ceil(10);
-        let median = |part: &[Duration]| {
-            let mut part = part.to_vec();
-            part.sort();
-            part.get(part.len() / 2).copied().unwrap_or_default()
+        let tenth = took.len() / 10;
+        let (first, last) = (&took[..tenth], &took[took.len() - tenth..]);
+        let median = |part: &[(Duration, Duration)]| {
+            let mut times: Vec<_> = part.iter().map(|(took, _)| *took).collect();
+            times.sort();
+            1e3 * times
+                .get(times.len() / 2)
+                .map_or(0.0, Duration::as_secs_f64)
+        };
+        let cost = |part: &[(Duration, Duration)]| match part {
+            [(_, from), .., (_, to)] => 1e3 * (*to - *from).as_secs_f64() / part.len() as f64,
+            _ => 0.0,
         };
         soak::say(&format!(
-            "{} ADDs, {} DELs and {} kills in {:.0} s; median ADD of the first tenth {:.1} ms, of the last {:.1} ms",
+            "{} ADDs, {} DELs and {} kills in {:.0} s; first tenth: ADD {:.1} ms (median), processor {:.1} ms a pod; \
+             last tenth: {:.1} ms, {:.1} ms",
             took.len(),
             self.dels.load(Ordering::Relaxed),
             self.kills.load(Ordering::Relaxed),
             whole.as_secs_f64(),
-            1e3 * median(&took[..tenth.min(took.len())]).as_secs_f64(),
-            1e3 * median(&took[took.len() - tenth.min(took.len())..]).as_secs_f64(),
+            median(first),
+            cost(first),
+            median(last),
+            cost(last),
         ));
     }
+}
+
+/// What all processes that have ended have cost, in user and kernel mode.
+fn processor_time() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let time = usage.user_time() + usage.system_time();
+    Ok(Duration::from_micros(time.num_microseconds().try_into()?))
 }
