@@ -108,7 +108,8 @@ impl Index {
     ///
     /// # Errors
     /// When there is no room for the entry.
-    pub fn put(&self, owner: &Owner, addresses: Vec<IpAddr>) -> io::Result<()> {
+    pub fn put(&self, owner: &Owner, mut addresses: Vec<IpAddr>) -> io::Result<()> {
+        addresses.sort();
         self.write(
             owner,
             &Entry {
@@ -153,7 +154,8 @@ impl Index {
         for entry in fs::read_dir(&self.path)? {
             unknown.push(entry?.path());
         }
-        for (owner, addresses) in wanted {
+        for (owner, mut addresses) in wanted {
+            addresses.sort();
             unknown.retain(|path| *path != self.entry(owner));
             let known = self.get(owner)?;
             let boot = known
