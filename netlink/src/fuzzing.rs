@@ -99,6 +99,25 @@ mod tests {
         }
     }
 
+    /// An element whose value is no attribute, and one whose value says that it is longer than it is.
+    #[test]
+    fn elements_that_are_cut_short() {
+        let attribute = |kind: u16, value: &[u8]| {
+            let mut bytes = (value.len() as u16 + 4).to_ne_bytes().to_vec();
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        for inner in [&[][..], &[1, 0, 0, 0], &[40, 0, 1, 0], &[3, 0]] {
+            let element = attribute(1, &attribute(2, inner));
+            let list = [vec![0; 4], attribute(3, &element)].concat();
+            let mut bytes = Vec::new();
+            push(&mut bytes, 0x0a0c, 0, 1, &list);
+            assert_eq!(datagram(&bytes), 1);
+        }
+    }
+
     /// As long as the longest datagram, of the shortest messages and of the shortest attributes.
     #[test]
     fn long_ones_are_read_through() {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NlasIterator, Parseable};
+use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator, Parseable};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetElementAttribute, SetElementList, Verdict, VerdictAttribute,
 };
@@ -118,10 +118,25 @@ pub(crate) fn parse(payload: &[u8]) -> Result<Vec<Element>> {
         }
         for element in NlasIterator::new(list.value()) {
             let element = element.map_err(malformed())?;
+            if !is_whole(element.value()) {
+                let why = DecodeError::from("an element's key or value is cut short".to_owned());
+                return Err(malformed()(why));
+            }
             elements.extend(decode(ListAttribute::parse(&element).map_err(malformed())?));
         }
     }
     Ok(elements)
+}
+
+/// Whether the attributes within an element's key and value are as long as they say: the packet crate takes that for granted.
+fn is_whole(element: &[u8]) -> bool {
+    /// `NFTA_SET_ELEM_KEY`, `NFTA_SET_ELEM_DATA`, `NFTA_SET_ELEM_EXPR`, `NFTA_SET_ELEM_KEY_END`.
+    const NESTED: [u16; 4] = [1, 2, 7, 10];
+    NlasIterator::new(element).all(|attribute| {
+        attribute.is_ok_and(|attribute| {
+            !NESTED.contains(&attribute.kind()) || NlaBuffer::new_checked(attribute.value()).is_ok()
+        })
+    })
 }
 
 fn decode(element: ListAttribute<SetElementAttribute>) -> Option<Element> {
