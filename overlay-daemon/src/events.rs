@@ -136,8 +136,17 @@ impl Ring {
 pub async fn run(shared: Shared) {
     let mut known = Status::default();
     let mut look = tokio::time::interval(LOOK);
+    let (mut membership, mut report) = (shared.membership.clone(), shared.report.clone());
+    let mut conflist = shared.conflist.clone();
+    let (mut turns, mut is_new) = (0, true);
     loop {
         look.tick().await;
+        // A status of thousands of peers is dear, and most of the time it would be the same.
+        is_new |= std::mem::replace(&mut turns, shared.probes.borrow().turns) != turns;
+        is_new |= has_news(&mut membership) | has_news(&mut report) | has_news(&mut conflist);
+        if !is_new {
+            continue;
+        }
         let status = shared.status();
         // Before the first pass, and what came of it for the conflist, nothing is known that could have changed.
         let is_known = shared.conflist.has_changed().unwrap_or(true);
@@ -146,8 +155,15 @@ pub async fn run(shared: Shared) {
                 shared.events.tell(news);
             }
             known = status;
+            is_new = false;
         }
     }
+}
+
+fn has_news<T>(of: &mut watch::Receiver<T>) -> bool {
+    let news = of.has_changed().unwrap_or(true);
+    of.mark_unchanged();
+    news
 }
 
 #[cfg(test)]

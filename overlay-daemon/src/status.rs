@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -177,7 +178,7 @@ impl Sources<'_> {
                 .map(|rtt| rtt.as_micros().try_into().unwrap_or(u64::MAX)),
             loss_percent: probe.map(|probe| probe.loss_percent()),
             reason: reach.problem.clone().or(silent).or(narrow),
-            next_probe_s: probe.map(|probe| probe.due_in().as_secs()),
+            next_probe_s: probe.map(|probe| probe.due_in(Instant::now()).as_secs()),
         }
     }
 

@@ -27,6 +27,15 @@ pub struct Member {
     daemon: Option<Daemon>,
 }
 
+/// What a daemon has done: time on a processor, and how often it has waited for something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// On all processors together.
+    pub cpu: Duration,
+    /// Ends of waiting.
+    pub wakeups: u64,
+}
+
 /// A pod with its addresses, IPv4 first.
 #[derive(Clone, Debug)]
 pub struct Placed {
@@ -117,6 +126,23 @@ impl Member {
     /// The most that it ever held (`VmHWM`), in MB.
     pub fn peak_memory(&self) -> Result<f64> {
         self.megabytes("VmHWM:")
+    }
+
+    /// What all its threads have done since it was started.
+    pub fn work(&self) -> Result<Work> {
+        let pid = self.daemon.as_ref().context("no daemon runs")?.pid();
+        let mut work = Work::default();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
+            let text = fs::read_to_string(task.join("schedstat"))?;
+            let nanos = text.split(' ').next().unwrap_or_default().parse()?;
+            work.cpu += Duration::from_nanos(nanos);
+            let status = fs::read_to_string(task.join("status"))?;
+            let mut lines = status.lines();
+            let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            work.wakeups += waits.context("no count of waits")?.trim().parse::<u64>()?;
+        }
+        Ok(work)
     }
 
     fn megabytes(&self, key: &str) -> Result<f64> {

@@ -1,11 +1,17 @@
 //! `static`: every node stands in a file, read again when it changes.
 
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use super::{Inputs, Membership};
 use crate::config::Config;
@@ -13,7 +19,7 @@ use crate::names::vtep_mac;
 use crate::node::Node;
 use crate::view;
 
-/// How often the file's time of modification is looked at.
+/// How often the file is looked at, should the kernel not have told of a change.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
@@ -33,11 +39,10 @@ struct Row {
 
 pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     let Inputs { config, out, .. } = inputs;
-    let mut seen: Option<SystemTime> = None;
+    let hints = hints(&config.nodes_file);
+    let mut seen = None;
     loop {
-        let changed = std::fs::metadata(&config.nodes_file)
-            .and_then(|meta| meta.modified())
-            .ok();
+        let changed = stamp(&config.nodes_file);
         if changed.is_none() || changed != seen {
             seen = changed;
             match read(&config.nodes_file, &config) {
@@ -52,13 +57,43 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
                 }
             };
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = hints.notified() => {}
+        }
     }
+}
+
+/// By what a file that is another is known; `None` where there is none.
+fn stamp(path: &Path) -> Option<(u64, u64, SystemTime)> {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.len(), meta.modified().ok()?))
+}
+
+/// Is notified when the kernel says that the file's directory has changed; never where it cannot be watched.
+fn hints(file: &Path) -> Arc<Notify> {
+    let hints = Arc::new(Notify::new());
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC);
+    let whole = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
+    let told = Arc::clone(&hints);
+    if let (Ok(inotify), Some(directory)) = (inotify, file.parent())
+        && inotify.add_watch(directory, whole).is_ok()
+    {
+        // Without the thread the file is still looked at once a second.
+        let _ = thread::Builder::new()
+            .name("nodes-file".into())
+            .spawn(move || {
+                while inotify.read_events().is_ok() {
+                    told.notify_one();
+                }
+            });
+    }
+    hints
 }
 
 fn read(path: &Path, config: &Config) -> Result<Membership, String> {
     let own_name = &config.node_name;
-    let text = std::fs::read_to_string(path)
+    let text = fs::read_to_string(path)
         .map_err(|error| format!("\"nodes_file\": cannot read {}: {error}", path.display()))?;
     let file: File = toml::from_str(&text).map_err(|error| {
         format!(

@@ -100,6 +100,7 @@ fn one_by_one(seats: &[Seat]) -> Result<Vec<Row>> {
             Ok(())
         });
     }
+    duel.warm_up()?;
     duel.run(ROUNDS)?;
     let mut rows = Vec::new();
     for verb in ["ADD", "DEL"] {
@@ -213,6 +214,7 @@ fn ports(sides: &[Side]) -> Result<Findings> {
                 Ok(())
             });
         }
+        duel.warm_up()?;
         duel.run(ROUNDS)?;
         for verb in ["ADD", "DEL"] {
             let id = format!("chain.portmap.{}.{ports}", verb.to_lowercase());

@@ -65,14 +65,20 @@ impl<'a> Duel<'a> {
         });
     }
 
-    /// Plays so many rounds, after one that does not count: it makes bridges and fills caches.
+    /// Plays one round that does not count: it makes bridges and fills caches.
+    pub fn warm_up(&mut self) -> Result {
+        self.run(1)?;
+        for player in &mut self.0 {
+            player.clock = Clock::default();
+        }
+        Ok(())
+    }
+
+    /// Plays so many rounds.
     pub fn run(&mut self, rounds: usize) -> Result {
-        for round in 0..=rounds {
+        for _ in 0..rounds {
             for player in &mut self.0 {
                 (player.play)(&mut player.clock)?;
-                if round == 0 {
-                    player.clock = Clock::default();
-                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::side::{Seat, Side};
 use crate::times::MEDIAN;
 
 /// Leases, and how often each side adds a pod beside them: the reference reads them all, each time.
-const STEPS: [(u32, usize); 5] = [(0, 60), (10, 60), (1_000, 60), (10_000, 60), (100_000, 5)];
+const STEPS: [(u32, usize); 5] = [(0, 50), (10, 50), (1_000, 40), (10_000, 15), (100_000, 2)];
 
 pub fn run(sides: &[Side]) -> Result<Findings> {
     let conf = conf::bridge(json!({
@@ -29,6 +29,7 @@ pub fn run(sides: &[Side]) -> Result<Findings> {
                 seat.side.timed("DEL", &conf, "pod").map(drop)
             });
         }
+        duel.warm_up()?;
         duel.run(rounds)?;
         let what = format!("ADD beside {leases} leases");
         findings

@@ -1,128 +1,277 @@
-//! A cluster of 5,000 nodes as one of them sees it: how long the kernel takes to be told, and what the daemon weighs.
+//! A large cluster as one of its nodes sees it: how long the kernel takes to be told of all, of a tenth, of one; what the
+//! daemon weighs, and what it does when there is nothing to do.
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use lab::overlay::Member;
-use lab::{Fabric, Node, Result, inspect, wait};
+use lab::{Fabric, Node, Result, wait};
 use netlink::link::{Vxlan, VxlanInfo};
-use netlink::{FdbEntry, Handle, Mac, Neighbour, Request, Route};
+use netlink::{FdbEntry, Handle, Mac, Monitor, Neighbour, Request, Route, RouteFilter};
 
 use crate::progress;
-use crate::row::{Findings, Row};
+use crate::row::{Findings, Line, Plot, Row};
+use crate::times::{MEDIAN, Times};
 
-const PEERS: u16 = 5_000;
+const SIZES: [u16; 4] = [100, 1_000, 5_000, 10_000];
+/// Sizes at which single changes are timed, each with how many of them.
+const EVENTS: [(u16, usize); 2] = [(10, 100), (5_000, 100)];
+const IDLE: u16 = 1_000;
+const IDLE_FOR: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any pass: what a change has set off is over.
+const CALM: Duration = Duration::from_millis(150);
+/// Ours, as the daemon's routes carry it.
+const PROTOCOL: u8 = 176;
 
 pub fn run() -> Result<Findings> {
-    progress("peers: 5,000 from empty");
+    let mut findings = Findings::default();
+    let (mut heddle, mut by_hand) = (Vec::new(), Vec::new());
     let fabric = Fabric::new()?;
     fabric.switch(1)?;
-    let heddle = heddle(&fabric)?;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let what = "5,000 peers from empty";
-    let row = Row::new("peers.empty.5000", what, "µs", micros(heddle.programmed));
-    let one_by_one = micros(by_gateways(1)?);
-    let batches = micros(by_gateways(250)?);
-    let mut rows = row.beside(
-        [
-            ("route, neighbour and FDB one by one", one_by_one),
-            ("the same in batches", batches),
-        ]
-        .into_iter(),
-    );
-    let restarted = micros(heddle.restarted);
-    rows.push(Row::new(
-        "peers.restart.5000",
-        "5,000 peers, unchanged restart",
-        "µs",
-        restarted,
-    ));
-    let writes = heddle.writes as f64;
-    rows.push(Row::new(
-        "peers.restart.writes",
-        "its writes to the kernel",
-        "count",
-        writes,
-    ));
-    rows.push(Row::new(
-        "peers.memory.5000",
-        "daemon's memory, 5,000 peers",
-        "MB",
-        heddle.memory,
-    ));
-    Ok(Findings {
-        rows,
-        ..Findings::default()
-    })
+    for (number, size) in (0..).zip(SIZES) {
+        progress(&format!("peers: {size}"));
+        let mut large = Large::new(&fabric, number, size)?;
+        let empty = large.start()?;
+        let (single, batched) = (by_gateways(size, 1)?, by_gateways(size, 250)?);
+        let what = |what: &str| format!("{size} peers, {what}");
+        findings.rows.extend(
+            Row::new(
+                format!("peers.empty.{size}"),
+                what("from empty, with the daemon's start"),
+                "ms",
+                millis(empty),
+            )
+            .beside(
+                [
+                    ("rows one by one, in a loop", millis(single)),
+                    ("rows in batches, in a loop", millis(batched)),
+                ]
+                .into_iter(),
+            ),
+        );
+        heddle.push((f64::from(size), millis(empty)));
+        by_hand.push((f64::from(size), millis(single)));
+        thread::sleep(Duration::from_secs(3));
+        let memory = large.member.memory()?;
+        findings.rows.push(Row::new(
+            format!("peers.memory.{size}"),
+            what("the daemon's memory"),
+            "MB",
+            memory,
+        ));
+        if size == IDLE {
+            findings.rows.extend(large.idle()?);
+        }
+        let (restarted, writes) = large.restart()?;
+        findings.rows.push(Row::new(
+            format!("peers.unchanged.{size}"),
+            what("unchanged, the daemon started anew"),
+            "ms",
+            millis(restarted),
+        ));
+        findings.rows.push(Row::new(
+            format!("peers.writes.{size}"),
+            what("its writes to the kernel then"),
+            "count",
+            writes,
+        ));
+        let churn = large.churn()?;
+        findings.rows.push(Row::new(
+            format!("peers.churn.{size}"),
+            what("a tenth of them has moved"),
+            "ms",
+            millis(churn),
+        ));
+        large.member.stop(true)?;
+    }
+    findings.plots.push(Plot {
+        file: "peers",
+        title: "Peers from empty to the kernel",
+        x: "peers",
+        y: "time (ms)",
+        lines: vec![
+            Line {
+                name: "Heddle, with its start".into(),
+                points: heddle,
+            },
+            Line {
+                name: "route, neighbour, FDB one by one".into(),
+                points: by_hand,
+            },
+        ],
+    });
+    for (number, (size, changes)) in (20..).zip(EVENTS) {
+        progress(&format!("peers: one change among {size}"));
+        let mut large = Large::new(&fabric, number, size)?;
+        large.start()?;
+        let mut times = Times::default();
+        for change in 0..changes {
+            thread::sleep(CALM);
+            times.push(large.event(change)?);
+        }
+        for (rank, name) in [(MEDIAN, "p50"), (99, "p99")] {
+            let id = format!("peers.event.{size}.{name}");
+            let what = format!("one change among {size} peers, file to kernel row, {name}");
+            findings.rows.push(Row::time(id, what, &times, rank));
+        }
+        large.member.stop(true)?;
+    }
+    Ok(findings)
 }
 
-struct Measured {
-    programmed: Duration,
-    restarted: Duration,
-    writes: u64,
-    memory: f64,
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
-/// The underlay address and the pod CIDR of peer `n`.
-fn peer(n: u16) -> (Ipv4Addr, String) {
+/// The underlay address, which differs once the peer has moved, and the pod CIDR of peer `n`.
+fn peer(n: u16, moved: bool) -> (Ipv4Addr, String) {
     let [high, low] = n.to_be_bytes();
     (
-        Ipv4Addr::new(198, 18, high, low),
+        Ipv4Addr::new(198, 18 + u8::from(moved), high, low),
         format!("10.{}.{low}.0/24", 32 + high),
     )
 }
 
-fn heddle(fabric: &Fabric) -> Result<Measured> {
-    let config = "membership = \"static\"\nmasquerade = false";
-    let mut member = Member::new(fabric, "one", 1, 11, config)?;
-    let mut nodes =
-        "[[node]]\nname = \"one\"\nendpoints = [\"192.0.1.11\"]\npod_cidrs = [\"10.31.0.0/24\"]\n"
-            .to_owned();
-    for n in 0..PEERS {
-        let (endpoint, cidr) = peer(n);
-        write!(
-            nodes,
-            "[[node]]\nname = \"p{n}\"\nendpoints = [\"{endpoint}\"]\npod_cidrs = [\"{cidr}\"]\n"
-        )?;
+/// A node whose file names many peers.
+struct Large {
+    member: Member,
+    size: u16,
+    moved: BTreeSet<u16>,
+}
+
+impl Large {
+    fn new(fabric: &Fabric, number: u8, size: u16) -> Result<Large> {
+        let config = "membership = \"static\"\nmasquerade = false";
+        let member = Member::new(fabric, "one", 1, 11 + number, config)?;
+        member.node.run(|| -> Result {
+            // The lab's own range would be too small.
+            let config =
+                fs::read_to_string("/etc/heddle/heddle.toml")?.replace("cluster_cidrs", "#");
+            Ok(fs::write("/etc/heddle/heddle.toml", config)?)
+        })?;
+        let large = Large {
+            member,
+            size,
+            moved: BTreeSet::new(),
+        };
+        large.write()?;
+        Ok(large)
     }
-    member.node.run(|| -> Result {
-        fs::write("/etc/heddle/nodes.toml", nodes)?;
-        // The lab's own range would be too small.
-        let config = fs::read_to_string("/etc/heddle/heddle.toml")?.replace("cluster_cidrs", "#");
-        Ok(fs::write("/etc/heddle/heddle.toml", config)?)
-    })?;
-    let start = Instant::now();
-    member.start()?;
-    wait::until(PATIENCE, "all routes", || {
-        let routes = inspect::sh(member.node.space(), "ip route show protocol 176 | wc -l")?;
-        ensure!(routes.trim() == PEERS.to_string(), "{routes}");
-        Ok(())
-    })?;
-    let programmed = start.elapsed();
-    member.wait_for("a status", |status| status["passes"] != 0)?;
-    std::thread::sleep(Duration::from_secs(5));
-    let memory = member.memory()?;
-    member.stop(true)?;
-    let start = Instant::now();
-    member.start()?;
-    let status = member.wait_for("the first pass", |status| {
-        let peers = status["peers"].as_object().map_or(0, serde_json::Map::len);
-        peers == usize::from(PEERS)
-    })?;
-    let restarted = start.elapsed();
-    Ok(Measured {
-        programmed,
-        restarted,
-        writes: status["writes"].as_u64().unwrap_or(u64::MAX),
-        memory,
-    })
+
+    /// Writes the file as it is to be, and returns when that began to be true.
+    fn write(&self) -> Result<Instant> {
+        let mut nodes = "[[node]]\nname = \"one\"\nendpoints = [\"192.0.1.11\"]\npod_cidrs = [\"10.31.0.0/24\"]\n"
+            .to_owned();
+        for n in 0..self.size {
+            let (endpoint, cidr) = peer(n, self.moved.contains(&n));
+            write!(
+                nodes,
+                "[[node]]\nname = \"p{n}\"\nendpoints = [\"{endpoint}\"]\npod_cidrs = [\"{cidr}\"]\n"
+            )?;
+        }
+        self.member.node.run(|| -> Result<Instant> {
+            fs::write("/etc/heddle/nodes.new", nodes)?;
+            let start = Instant::now();
+            fs::rename("/etc/heddle/nodes.new", "/etc/heddle/nodes.toml")?;
+            Ok(start)
+        })
+    }
+
+    /// Starts the daemon and waits for the last route.
+    fn start(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.member.start()?;
+        let ours = RouteFilter {
+            protocol: Some(PROTOCOL),
+            ..RouteFilter::default()
+        };
+        self.member.node.run(|| {
+            let mut handle = Handle::new()?;
+            wait::until(PATIENCE, "all routes", || {
+                let routes = handle.routes(ours)?.len();
+                ensure!(routes == usize::from(self.size), "{routes} routes");
+                Ok(())
+            })
+        })?;
+        Ok(start.elapsed())
+    }
+
+    /// Starts it anew: how long until it knows that nothing is to be done, and what it did.
+    fn restart(&mut self) -> Result<(Duration, f64)> {
+        self.member.stop(true)?;
+        let start = Instant::now();
+        self.member.start()?;
+        let status = self.member.wait_for("the first pass", |status| {
+            let peers = status["peers"].as_object().map_or(0, serde_json::Map::len);
+            peers == usize::from(self.size)
+        })?;
+        let took = start.elapsed();
+        Ok((took, status["writes"].as_f64().context("writes")?))
+    }
+
+    /// A tenth of the peers moves to other addresses.
+    fn churn(&mut self) -> Result<Duration> {
+        self.moved = (0..self.size).filter(|n| n % 10 == 0).collect();
+        let start = self.write()?;
+        let moved = |row: &FdbEntry| matches!(row.dst, IpAddr::V4(ip) if ip.octets()[1] == 19);
+        self.member.node.run(|| {
+            let mut handle = Handle::new()?;
+            let device = device(&mut handle)?;
+            wait::until(PATIENCE, "the FDB", || {
+                let rows = handle.fdb(device)?.into_iter().filter(moved).count();
+                ensure!(rows == self.moved.len(), "{rows} rows");
+                Ok(())
+            })
+        })?;
+        Ok(start.elapsed())
+    }
+
+    /// One peer moves: from the file's rename to the row in the kernel.
+    fn event(&mut self, change: usize) -> Result<Duration> {
+        let n = u16::try_from(change)? % self.size;
+        if !self.moved.remove(&n) {
+            self.moved.insert(n);
+        }
+        let mut events = self.member.node.run(Monitor::route)?;
+        let start = self.write()?;
+        let mut told = false;
+        let deadline = Instant::now() + PATIENCE;
+        while !told {
+            ensure!(Instant::now() < deadline, "no row has changed");
+            events.drain(|event| told |= matches!(event, netlink::Event::Neighbour(_)))?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// What the daemon does while nothing happens.
+    fn idle(&self) -> Result<Vec<Row>> {
+        progress("peers: idle");
+        let before = self.member.work()?;
+        thread::sleep(IDLE_FOR);
+        let after = self.member.work()?;
+        let seconds = IDLE_FOR.as_secs_f64();
+        let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds * 100.0;
+        let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
+        let what = |what: &str| format!("{} peers, idle daemon: {what}", self.size);
+        Ok(vec![
+            Row::new("peers.idle.cpu", what("of a core"), "%", cpu),
+            Row::new("peers.idle.wakeups", what("wake-ups"), "a second", wakeups),
+        ])
+    }
+}
+
+fn device(handle: &mut Handle) -> Result<u32> {
+    let link = handle.link("vxlan.heddle")?;
+    Ok(link.context("the VXLAN device")?.index)
 }
 
 /// What flannel puts in the kernel for a peer: neighbour, FDB row, route by a gateway of its own.
-fn by_gateways(together: usize) -> Result<Duration> {
+fn by_gateways(size: u16, together: usize) -> Result<Duration> {
     let node = Node::new("gateways")?;
     node.run(|| {
         let mut handle = Handle::new()?;
@@ -145,8 +294,8 @@ fn by_gateways(together: usize) -> Result<Duration> {
             .unwrap_or_default();
         let start = Instant::now();
         let mut batch: Vec<Request> = Vec::new();
-        for n in 0..PEERS {
-            let (endpoint, cidr) = peer(n);
+        for n in 0..size {
+            let (endpoint, cidr) = peer(n, false);
             let [high, low] = n.to_be_bytes();
             let (mac, gw) = (
                 Mac::from([2, 1, 0, 0, high, low]),
@@ -158,22 +307,18 @@ fn by_gateways(together: usize) -> Result<Duration> {
                 onlink: true,
                 ..Route::to(cidr.parse()?)
             };
-            for request in [
-                Neighbour {
-                    dev,
-                    ip: gw,
-                    mac,
-                    protocol: None,
-                }
-                .replace(),
-                FdbEntry {
-                    dev,
-                    mac,
-                    dst: endpoint.into(),
-                }
-                .replace(),
-                route.replace(),
-            ] {
+            let neighbour = Neighbour {
+                dev,
+                ip: gw,
+                mac,
+                protocol: None,
+            };
+            let fdb = FdbEntry {
+                dev,
+                mac,
+                dst: endpoint.into(),
+            };
+            for request in [neighbour.replace(), fdb.replace(), route.replace()] {
                 batch.push(request);
                 if batch.len() >= together {
                     handle.execute(std::mem::take(&mut batch))?;

@@ -55,6 +55,7 @@ pub fn run(sides: &[Side]) -> Result<Findings> {
         if let Some(floor) = &floor {
             duel.floor(|clock| floor.round(clock));
         }
+        duel.warm_up()?;
         duel.run(ROUNDS)?;
         for verb in ["ADD", "CHECK", "DEL"] {
             let id = format!("pod.{}.{id}", verb.to_lowercase());
@@ -171,6 +172,7 @@ fn cold(sides: &[Side]) -> Result<Vec<Row>> {
             seat.side.timed("DEL", conf, "pod").map(drop)
         });
     }
+    duel.warm_up()?;
     duel.run(COLD_ROUNDS)?;
     Ok(duel.rows(
         "pod.add.cold",

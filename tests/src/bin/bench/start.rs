@@ -25,6 +25,7 @@ pub fn run(sides: &[Side]) -> Result<Findings> {
             Ok(())
         });
     }
+    duel.warm_up()?;
     duel.run(ROUNDS)?;
     let mut rows = duel.rows(
         "start.version",
