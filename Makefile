@@ -9,6 +9,9 @@ MUSL    := $(shell uname -m)-unknown-linux-musl
 TARGET  := $(shell { rustup target list --installed 2>/dev/null | grep -qx $(MUSL) \
                      || rustup target add $(MUSL) >/dev/null 2>&1; } && echo $(MUSL) || echo $(HOST))
 STATIC  := $(if $(filter %-musl,$(TARGET)),,-C target-feature=+crt-static)
+# Loaded where it was linked for, a plugin has nothing to relocate, which is a third of its start. The daemon, which listens
+# on the network, keeps its random addresses.
+IN_PLACE := -C relocation-model=static
 # The C in the TLS library needs no C library: any compiler does where there is none for musl.
 export CC_$(subst -,_,$(MUSL)) ?= $(if $(shell command -v musl-gcc),musl-gcc,cc)
 OUTPUT   = $(or $(CARGO_TARGET_DIR),target)
@@ -29,7 +32,8 @@ ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(pa
          || echo $(lastword $(subst :, ,$(part)))))
 
 build: ## The static programs, in dist/
-	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) $(PROGRAMS:%=-p %)
+	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) -p heddle
+	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo rustc --locked --profile dist --target $(TARGET) -p heddle-cni -- $(IN_PLACE)
 	install -D -t dist $(PROGRAMS:%=$(OUTPUT)/$(TARGET)/dist/%)
 	@stat -c '%n: %s bytes, for $(TARGET)' $(PROGRAMS:%=dist/%)
 

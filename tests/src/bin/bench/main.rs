@@ -69,10 +69,11 @@ fn bench() -> Result {
     };
     for (name, section) in SECTIONS {
         if picked.is_empty() || picked.contains(&name) {
-            findings.extend(section(&sides).with_context(|| name)?);
+            let found = section(&sides).with_context(|| name)?;
+            println!("{}", written::table(&found));
+            findings.extend(found);
         }
     }
-    println!("{}", written::table(&findings));
     for skipped in &findings.skipped {
         println!("skipped: {skipped}");
     }

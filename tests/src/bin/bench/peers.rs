@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use anyhow::{Context, ensure};
 use lab::overlay::Member;
 use lab::{Fabric, Node, Result, wait};
 use netlink::link::{Vxlan, VxlanInfo};
-use netlink::{FdbEntry, Handle, Mac, Monitor, Neighbour, Request, Route, RouteFilter};
+use netlink::{Event, FdbEntry, Handle, Mac, Monitor, Neighbour, Request, Route, RouteFilter};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::progress;
 use crate::row::{Findings, Line, Plot, Row};
@@ -19,7 +21,7 @@ use crate::times::{MEDIAN, Times};
 
 const SIZES: [u16; 4] = [100, 1_000, 5_000, 10_000];
 /// Sizes at which single changes are timed, each with how many of them.
-const EVENTS: [(u16, usize); 2] = [(10, 100), (5_000, 100)];
+const EVENTS: [(u16, usize); 2] = [(10, 60), (5_000, 60)];
 const IDLE: u16 = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,7 +149,8 @@ struct Large {
 impl Large {
     fn new(fabric: &Fabric, number: u8, size: u16) -> Result<Large> {
         let config = "membership = \"static\"\nmasquerade = false";
-        let member = Member::new(fabric, "one", 1, 11 + number, config)?;
+        let name = format!("large{number}");
+        let member = Member::new(fabric, &name, 1, 11 + number, config)?;
         member.node.run(|| -> Result {
             // The lab's own range would be too small.
             let config =
@@ -165,8 +168,10 @@ impl Large {
 
     /// Writes the file as it is to be, and returns when that began to be true.
     fn write(&self) -> Result<Instant> {
-        let mut nodes = "[[node]]\nname = \"one\"\nendpoints = [\"192.0.1.11\"]\npod_cidrs = [\"10.31.0.0/24\"]\n"
-            .to_owned();
+        let name = self.member.node.name();
+        let mut nodes = format!(
+            "[[node]]\nname = \"{name}\"\nendpoints = [\"192.0.1.11\"]\npod_cidrs = [\"10.31.0.0/24\"]\n"
+        );
         for n in 0..self.size {
             let (endpoint, cidr) = peer(n, self.moved.contains(&n));
             write!(
@@ -239,11 +244,13 @@ impl Large {
         }
         let mut events = self.member.node.run(Monitor::route)?;
         let start = self.write()?;
+        let deadline = start + PATIENCE;
         let mut told = false;
-        let deadline = Instant::now() + PATIENCE;
         while !told {
             ensure!(Instant::now() < deadline, "no row has changed");
-            events.drain(|event| told |= matches!(event, netlink::Event::Neighbour(_)))?;
+            let mut waiting = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waiting, 1_000_u16)?;
+            events.drain(|event| told |= matches!(event, Event::Neighbour(_)))?;
         }
         Ok(start.elapsed())
     }
