@@ -115,6 +115,14 @@ fn node(sources: &Sources, registry: &mut Registry) {
         "Addresses of this node's pod CIDRs that are leased, by family",
         leases,
     );
+    if let Some(state) = &status.fast_path {
+        gauge(
+            registry,
+            "fast_path_links",
+            "Pods' links that the fast path is at; only where it is configured",
+            count(state.links),
+        );
+    }
     gauge(
         registry,
         "leases_v4_limit",

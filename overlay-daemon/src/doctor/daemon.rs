@@ -31,6 +31,17 @@ pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
         Finding::new(check, warning.verdict, warning.text.clone())
             .with_remedy(warning.remedy.clone())
     }));
+    let fast_path = status.fast_path.as_ref();
+    if let Some(why) = fast_path.and_then(|state| state.problem.as_ref()) {
+        findings.push(
+            Finding::new(
+                "fast path",
+                super::Verdict::Note,
+                format!("there is none, and every packet takes the slow path: {why}"),
+            )
+            .with_remedy("give the daemon CAP_BPF, or set \"fast_path\" to false"),
+        );
+    }
     if status.problems.is_empty() {
         findings.push(Finding::good(
             CHECK,

@@ -189,6 +189,8 @@ pub fn without_rights() -> Result {
     })?;
     let screen = member.heddle("status").ok()?;
     ensure!(screen.contains("fast path: none"), "{screen}");
+    let doctor = member.heddle("doctor").output()?;
+    ensure!(doctor.stdout.contains("fast path"), "{doctor:?}");
     daemon.signal(nix::sys::signal::SIGTERM)?;
     daemon.wait();
     Ok(())
