@@ -19,6 +19,10 @@ use crate::reconciler::Report;
 
 /// Probes in a second, at most.
 const BUDGET: u32 = 20;
+/// Of these, as many go out together: a wake-up costs more than a probe.
+const TOGETHER: u32 = 5;
+/// From one of these to the next.
+const BEAT: Duration = Duration::from_millis(1000 * TOGETHER as u64 / BUDGET as u64);
 /// IP and UDP headers, in bytes.
 const HEADERS_V4: u32 = 20 + 8;
 const HEADERS_V6: u32 = 40 + 8;
@@ -88,7 +92,7 @@ pub async fn run(
             () = tokio::time::sleep_until(beat.into()) => {
                 prober.beat().await;
                 let now = Instant::now();
-                beat = now + prober.out.borrow().idle(now).max(Duration::from_secs(1) / BUDGET);
+                beat = now + prober.out.borrow().idle(now).max(BEAT);
             }
         }
     }
@@ -163,10 +167,13 @@ impl Prober {
         }
     }
 
-    /// Sends the probe that is due longest, if one is.
+    /// Sends the probes that are due longest, as far as any are.
     async fn beat(&self) {
-        let due = self.quietly(|probes| probes.beat(Instant::now()));
-        if let Some((address, bytes)) = due.flatten() {
+        for _ in 0..TOGETHER {
+            let due = self.quietly(|probes| probes.beat(Instant::now()));
+            let Some((address, bytes)) = due.flatten() else {
+                break;
+            };
             self.send(SocketAddr::new(address, self.port), &bytes).await;
         }
     }
