@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use cni::Attachment;
 use cni::runtime::RuntimeConf;
 use netlink::Handle;
 use netlink::netns::Netns;
@@ -79,8 +80,12 @@ fn by_kubernetes_name(namespace: &str, pod: &str) -> Result<Pod, String> {
     };
     let kept = runtime::local().attachments(NETWORK);
     for attachment in kept.iter().filter(|attachment| is_pods(attachment)) {
-        let opened = attachment.netns.as_ref().map(|path| Netns::open(path));
-        if let Some(Ok(netns)) = opened
+        let opened = match &attachment.netns {
+            Some(path) => Netns::open(path).ok(),
+            // Before 1.2 libcni, and so containerd 1.6 and 1.7, does not keep it.
+            None => with_lease(&attachment.attachment),
+        };
+        if let Some(netns) = opened
             && let Ok(addresses) = addresses(&netns)
             && !addresses.is_empty()
         {
@@ -94,6 +99,16 @@ fn by_kubernetes_name(namespace: &str, pod: &str) -> Result<Pod, String> {
     Err(format!(
         "{name} is no pod of this node: name one of another node by its address, `kubectl -n {namespace} get pod {pod} -o wide`"
     ))
+}
+
+/// The namespace that has the address which is leased to an attachment.
+fn with_lease(attachment: &Attachment) -> Option<Netns> {
+    let leases = gc::leases().unwrap_or_default();
+    let mut own = leases.iter().filter(|lease| {
+        let owner = lease.owner.as_ref();
+        owner.is_some_and(|owner| owner.0 == *attachment)
+    });
+    with_address(own.next()?.address)
 }
 
 /// The namespace that has an address.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use lab::probe::{TcpEcho, exchange, ping};
-use lab::{Result, Space, wait};
-use serde_json::json;
+use lab::{Result, Space, find, wait};
+use serde_json::{Value, json};
 
 use crate::shared::{self, NODES, PATIENCE, Pod, lone_pod};
 
@@ -77,6 +77,26 @@ pub fn exec_and_logs() -> Result {
     })
 }
 
+/// `heddle trace` on a node, from a pod by its name, follows kube-proxy's own rules to every backend.
+fn trace_to_service(lab: &shared::Lab, from: &Pod, address: &str, backends: usize) -> Result {
+    let worker = lab.cluster.worker(&from.node);
+    wait::until(Duration::from_secs(10), "a trace to every backend", || {
+        let mut command = worker.node().command(find::heddle()?);
+        let from = format!("default/{}", from.name);
+        let output = command.args(["trace", &from, address, "--json"]).output()?;
+        let trace: Value =
+            serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let seen = trace["service"]["backends"].as_array().map_or(0, Vec::len);
+        ensure!(
+            output.status.success()
+                && seen == backends
+                && trace["service"]["name"] == "default/web",
+            "{trace:#}"
+        );
+        Ok(())
+    })
+}
+
 /// A Service through kube-proxy reaches the pods of every node, from pods of every node.
 pub fn service() -> Result {
     shared::with(|lab| {
@@ -98,6 +118,7 @@ pub fn service() -> Result {
                     Ok(())
                 })?;
                 println!("a Service from a pod on {}: {answers:?}", from.node);
+                trace_to_service(lab, from, address, pods.len())?;
             }
             Ok(())
         })
