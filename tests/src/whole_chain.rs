@@ -100,6 +100,16 @@ impl WholeChain {
         Ok(())
     }
 
+    /// One plugin's DEL after ADD of the whole chain and DEL of those behind it.
+    pub fn del_after_add(&self, plugin: usize, pod: &Pod) -> Result<Call> {
+        let result = self.add(pod)?;
+        for later in (plugin + 1..self.confs.len()).rev() {
+            let reply = self.call("DEL", later, pod, Some(&result)).send()?;
+            reply.done().with_context(|| self.what("DEL", later, pod))?;
+        }
+        Ok(self.call("DEL", plugin, pod, Some(&result)))
+    }
+
     /// CHECK of all plugins against what ADD gave.
     pub fn check(&self, pod: &Pod, result: &Value) -> Result {
         for plugin in 0..self.confs.len() {

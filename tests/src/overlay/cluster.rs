@@ -2,6 +2,7 @@
 use std::fs;
 
 use super::{Member, Placed};
+use crate::inspect::sh;
 use crate::{Fabric, Result};
 
 /// The nodes, their switches and hosts, as written down.
@@ -40,6 +41,19 @@ impl Cluster {
     pub fn fixed(config: &str) -> Result<Cluster> {
         let mut cluster = Cluster::new(&format!("membership = \"static\"\n{config}"))?;
         cluster.write_nodes(&NODES)?;
+        cluster.start()?;
+        cluster.ready()?;
+        Ok(cluster)
+    }
+
+    /// Three nodes whose underlay has no IPv4, ready.
+    pub fn on_ipv6() -> Result<Cluster> {
+        let mut cluster = Cluster::new("membership = \"static\"")?;
+        for member in &cluster.members {
+            sh(member.node.space(), "ip -4 address flush dev eth0")?;
+        }
+        cluster
+            .write_nodes(&NODES.map(|(name, endpoints, share)| (name, &endpoints[1..], share)))?;
         cluster.start()?;
         cluster.ready()?;
         Ok(cluster)

@@ -136,16 +136,7 @@ fn killed_in_del() -> Result {
     for scene in scenes()? {
         let Scene { chain, pod, .. } = &scene;
         for plugin in 0..chain.confs.len() {
-            let prepare = || {
-                let result = chain.add(pod)?;
-                for later in (plugin + 1..chain.confs.len()).rev() {
-                    chain
-                        .call("DEL", later, pod, Some(&result))
-                        .send()?
-                        .done()?;
-                }
-                Ok(chain.call("DEL", plugin, pod, Some(&result)))
-            };
+            let prepare = || chain.del_after_add(plugin, pod);
             let what = format!("DEL of {}", chain.confs[plugin]["type"]);
             each_kill(&scene, &what, prepare, || chain.del(pod, None))?;
         }

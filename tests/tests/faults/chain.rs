@@ -95,16 +95,7 @@ pub fn del() -> Result {
     let scene = Scene::new()?;
     let Scene { chain, pod, .. } = &scene;
     for plugin in 0..chain.confs.len() {
-        let prepare = || {
-            let result = chain.add(pod)?;
-            for later in (plugin + 1..chain.confs.len()).rev() {
-                chain
-                    .call("DEL", later, pod, Some(&result))
-                    .send()?
-                    .done()?;
-            }
-            Ok(chain.call("DEL", plugin, pod, Some(&result)))
-        };
+        let prepare = || chain.del_after_add(plugin, pod);
         let judge = |reply: &Reply| {
             if !reply.is_success() {
                 reply.failure()?;

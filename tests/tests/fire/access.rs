@@ -97,17 +97,7 @@ pub fn socket() -> Result {
 /// A host that is no member sends VXLAN with our number to a node on an IPv6 underlay: by the kernel's own device, and again
 /// with everything as a member has it but the outer address.
 pub fn forged() -> Result {
-    let mut cluster = Cluster::new("membership = \"static\"")?;
-    for member in &cluster.members {
-        sh(member.node.space(), "ip -4 address flush dev eth0")?;
-    }
-    cluster.write_nodes(&[
-        ("n1", &["fd00:1::11"], 1),
-        ("n2", &["fd00:1::12"], 2),
-        ("n3", &["fd00:2::13"], 3),
-    ])?;
-    cluster.start()?;
-    cluster.ready()?;
+    let cluster = Cluster::on_ipv6()?;
     let pods = cluster.pods()?;
     let (pod, address) = (pods[0].pod.clone(), pods[0].addresses[0]);
     let mac = |member: usize| {

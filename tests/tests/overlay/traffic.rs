@@ -137,17 +137,7 @@ pub fn nodes_and_pods() -> Result {
 }
 
 pub fn ipv6_underlay() -> Result {
-    let mut cluster = Cluster::new("membership = \"static\"")?;
-    for member in &cluster.members {
-        sh(member.node.space(), "ip -4 address flush dev eth0")?;
-    }
-    cluster.write_nodes(&[
-        ("n1", &["fd00:1::11"], 1),
-        ("n2", &["fd00:1::12"], 2),
-        ("n3", &["fd00:2::13"], 3),
-    ])?;
-    cluster.start()?;
-    cluster.ready()?;
+    let cluster = Cluster::on_ipv6()?;
     let pods = cluster.pods()?;
     for from in &pods {
         for to in pods.iter().filter(|to| to.addresses != from.addresses) {
