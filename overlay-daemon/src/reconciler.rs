@@ -97,7 +97,6 @@ impl Reconciler {
             input: None,
             uplink: None,
             device: None,
-            known: None,
             report: Report::default(),
             reports,
         };
@@ -130,18 +129,8 @@ struct Worker {
     uplink: Option<u32>,
     /// Index of the VXLAN device, where there is one.
     device: Option<u32>,
-    /// What the last look found, when it found nothing to do and no event has come since: a new input is then a matter of a
-    /// few rows, and not of reading all of them first.
-    known: Option<Known>,
     report: Report,
     reports: watch::Sender<Report>,
-}
-
-/// All that a look reads of the kernel.
-struct Known {
-    local: Local,
-    observed: Observed,
-    rules: firewall::Found,
 }
 
 impl Worker {
@@ -192,9 +181,6 @@ impl Worker {
             }
         })?;
         self.ruleset_events.drain(|_| concerned = true)?;
-        if concerned {
-            self.known = None;
-        }
         let mut bytes = [0; 64];
         while matches!((&self.woken).read(&mut bytes), Ok(1..)) {}
         if self.inputs.has_changed().unwrap_or(false) {
@@ -210,32 +196,15 @@ impl Worker {
             return true;
         };
         let mut problems = Vec::new();
-        let known = self.known.take();
-        let local = match &known {
-            Some(known) => Ok(known.local.clone()),
-            None => Local::find(&mut self.route, &self.config),
-        };
-        match local {
+        match Local::find(&mut self.route, &self.config) {
             Ok(local) => {
                 self.uplink = Some(local.index);
                 if let Some(view) = &input.view {
                     let mut desired = plan(view, &input.own, &local, &self.config);
-                    let known = known.map(|known| (known.observed, known.rules));
-                    match self.reconcile(
-                        &mut desired,
-                        &local,
-                        input.is_settled,
-                        known,
-                        &mut problems,
-                    ) {
-                        Ok(found) => {
-                            self.known = found.map(|(observed, rules)| Known {
-                                local: local.clone(),
-                                observed,
-                                rules,
-                            });
-                        }
-                        Err(why) => problems.push(why.to_string()),
+                    if let Err(why) =
+                        self.reconcile(&mut desired, &local, input.is_settled, &mut problems)
+                    {
+                        problems.push(why.to_string());
                     }
                     problems.extend(system::prepare(&local, &self.config));
                     self.report.peers = desired.peers;
@@ -258,21 +227,14 @@ impl Worker {
         self.report.problems.is_empty()
     }
 
-    /// Makes the kernel's rows what they should be, and returns what it holds, when there was nothing to do.
     fn reconcile(
         &mut self,
         desired: &mut Desired,
         local: &Local,
         is_settled: bool,
-        known: Option<(Observed, firewall::Found)>,
         problems: &mut Vec<String>,
-    ) -> netlink::Result<Option<(Observed, firewall::Found)>> {
-        let before = self.report.writes;
-        let (known, rules) = known.unzip();
-        let mut observed = match known {
-            Some(known) => known,
-            None => Observed::read(&mut self.route)?,
-        };
+    ) -> netlink::Result<()> {
+        let mut observed = Observed::read(&mut self.route)?;
         let changes = diff::device(desired, &observed);
         if !changes.is_empty() {
             self.apply(&changes, desired, problems);
@@ -286,10 +248,7 @@ impl Worker {
             }
             self.apply(&changes, desired, problems);
         }
-        let found = match rules {
-            Some(known) => known,
-            None => firewall::find(&mut self.nft)?,
-        };
+        let found = firewall::find(&mut self.nft)?;
         if !is_settled {
             desired.firewall.accept(found.peers());
         }
@@ -299,7 +258,7 @@ impl Worker {
             *self.report.changes.entry("nftables").or_default() += 1;
             tracing::info!("nftables table {} put right", crate::names::TABLE.name);
         }
-        Ok((self.report.writes == before).then_some((observed, found)))
+        Ok(())
     }
 
     fn apply(&mut self, changes: &[Change], desired: &Desired, problems: &mut Vec<String>) {

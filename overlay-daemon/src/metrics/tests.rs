@@ -19,6 +19,7 @@ fn printed() -> String {
     };
     let status = Status {
         peers: [("n2".to_owned(), peer)].into(),
+        fast_path: Some(crate::fast_path::State::default()),
         ..Status::default()
     };
     let report = Report {

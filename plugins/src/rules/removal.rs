@@ -27,7 +27,10 @@ impl Rules {
         }
         for _ in 0..ATTEMPTS {
             let generation = nft.generation().map_err(kernel)?;
-            let mut transaction = self.deletion(&elements);
+            let mut transaction = Transaction::new(self.table);
+            for element in &elements {
+                delete(&mut transaction, element);
+            }
             // What nobody needs any more goes in the same transaction, or a call that is killed would leave it.
             if self.any_idle(nft, &users)? {
                 transaction.if_generation(generation);
@@ -35,28 +38,31 @@ impl Rules {
             }
             match nft.commit(&transaction) {
                 Err(error) if error.is_busy() => {}
-                Err(error) if !error.is_not_found() => return Err(kernel(error)),
-                // Of two calls that delete at once, each has seen the other's elements.
-                _ if self.any_idle(nft, &users.keys().map(|chain| (*chain, 0)).collect())? => {
-                    return self.tidy(nft);
-                }
-                _ => return Ok(()),
+                // One of them has gone in between, and a transaction is done whole or not at all.
+                Err(error) if error.is_not_found() => break,
+                Err(error) => return Err(kernel(error)),
+                Ok(()) => return self.tidy_if_idle(nft, &users),
             }
         }
-        Ok(())
+        // Others are at work on the table all the time: each element by itself, whatever else there is.
+        for element in &elements {
+            let mut transaction = Transaction::new(self.table);
+            delete(&mut transaction, element);
+            match nft.commit(&transaction) {
+                Err(error) if error.is_not_found() => {}
+                outcome => outcome.map_err(kernel)?,
+            }
+        }
+        self.tidy_if_idle(nft, &users)
     }
 
-    fn deletion(&self, elements: &[(&'static str, Element)]) -> Transaction {
-        let mut transaction = Transaction::new(self.table);
-        for (map, element) in elements {
-            let by_key = Element {
-                key: element.key.clone(),
-                value: None,
-                comment: None,
-            };
-            transaction.delete_elements(map, &[by_key]);
+    /// Tidies up when one of these chains has no user left: of two calls that delete at once, each has seen the other's
+    /// elements.
+    fn tidy_if_idle(&self, nft: &mut Handle, users: &HashMap<&str, u32>) -> Result<()> {
+        match self.any_idle(nft, &users.keys().map(|chain| (*chain, 0)).collect())? {
+            true => self.tidy(nft),
+            false => Ok(()),
         }
-        transaction
     }
 
     /// Whether one of these chains is needed by nobody once so many users of it are gone.
@@ -115,4 +121,14 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+/// Deletes an element by its key.
+fn delete(transaction: &mut Transaction, (map, element): &(&'static str, Element)) {
+    let by_key = Element {
+        key: element.key.clone(),
+        value: None,
+        comment: None,
+    };
+    transaction.delete_elements(map, &[by_key]);
 }

@@ -81,7 +81,7 @@ pub fn socket() -> Result {
         "{output:?}"
     );
     // The configuration of the laboratory may be read by all: the daemon says so, and nobody says what stands in it.
-    let events = first.heddle("events").ok()?;
+    let events = first.heddle("events --json").ok()?;
     ensure!(
         events.contains("chmod 600 /etc/heddle/heddle.toml"),
         "{events}"
