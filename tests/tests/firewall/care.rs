@@ -147,8 +147,7 @@ pub fn del_among_others_changes() -> Result {
     };
     let chain = dropping()?;
     let conf = firewall(json!({"ingressPolicy": "same-bridge"}));
-    let (stays, goes) = (chain.attach("stays")?, chain.attach("goes")?);
-    chain.add(&conf, &stays)?;
+    let (goes, last) = (chain.attach("goes")?, chain.attach("last")?);
     let before = chain.snapshot()?;
     chain.add(&conf, &goes)?;
     let (calm, calmed) = mpsc::channel::<()>();
@@ -158,6 +157,10 @@ pub fn del_among_others_changes() -> Result {
         while calmed.try_recv() == Err(mpsc::TryRecvError::Empty) {
             let mut transaction = nft::Transaction::new(TABLE);
             transaction.add_table();
+            transaction.add_chain(&nft::Chain {
+                name: &format!("chain{changes}"),
+                hook: None,
+            });
             handle.commit(&transaction)?;
             changes += 1;
         }
@@ -172,5 +175,8 @@ pub fn del_among_others_changes() -> Result {
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     ensure!(changes > 100, "{changes} changes");
+    // The elements are gone; what held them goes with the next pod that does.
+    chain.add(&conf, &last)?;
+    chain.del(&conf, &last)?;
     chain.snapshot()?.same_as(&before)
 }
