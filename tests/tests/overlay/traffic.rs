@@ -44,7 +44,8 @@ pub fn every_pair() -> Result {
     let screen = cluster.members[0].heddle("status").ok()?;
     ensure!(screen.contains("state: ready"), "{screen}");
     let peers = cluster.members[0].heddle("peers").ok()?;
-    ensure!(peers.lines().count() == 3, "{peers}");
+    let rows = |name: &str| peers.lines().filter(|line| line.starts_with(name)).count();
+    ensure!(rows("n2 ") == 1 && rows("n3 ") == 1, "{peers}");
     Ok(())
 }
 
