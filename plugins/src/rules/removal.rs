@@ -26,22 +26,12 @@ impl Rules {
             }
         }
         for _ in 0..ATTEMPTS {
-            let generation = nft.generation().map_err(kernel)?;
-            let mut transaction = Transaction::new(self.table);
-            for element in &elements {
-                delete(&mut transaction, element);
-            }
-            // What nobody needs any more goes in the same transaction, or a call that is killed would leave it.
-            if self.any_idle(nft, &users)? {
-                transaction.if_generation(generation);
-                self.tidy_without(nft, &users, &mut transaction)?;
-            }
-            match nft.commit(&transaction) {
+            match self.delete_whole(nft, &elements, &users) {
+                Ok(()) => return self.tidy_if_idle(nft, &users),
                 Err(error) if error.is_busy() => {}
                 // One of them has gone in between, and a transaction is done whole or not at all.
                 Err(error) if error.is_not_found() => break,
                 Err(error) => return Err(kernel(error)),
-                Ok(()) => return self.tidy_if_idle(nft, &users),
             }
         }
         // Others are at work on the table all the time: each element by itself, whatever else there is.
@@ -56,19 +46,39 @@ impl Rules {
         self.tidy_if_idle(nft, &users)
     }
 
+    /// Deletes elements and what nobody needs without them in one transaction, or a call that is killed would leave it.
+    fn delete_whole(
+        &self,
+        nft: &mut Handle,
+        elements: &[(&'static str, Element)],
+        users: &HashMap<&str, u32>,
+    ) -> netlink::Result<()> {
+        let generation = nft.generation()?;
+        let mut transaction = Transaction::new(self.table);
+        for element in elements {
+            delete(&mut transaction, element);
+        }
+        if self.any_idle(nft, users)? {
+            transaction.if_generation(generation);
+            self.tidy_without(nft, users, &mut transaction)?;
+        }
+        nft.commit(&transaction)
+    }
+
     /// Tidies up when one of these chains has no user left: of two calls that delete at once, each has seen the other's
     /// elements.
     fn tidy_if_idle(&self, nft: &mut Handle, users: &HashMap<&str, u32>) -> Result<()> {
-        match self.any_idle(nft, &users.keys().map(|chain| (*chain, 0)).collect())? {
+        let users = users.keys().map(|chain| (*chain, 0)).collect();
+        match self.any_idle(nft, &users).map_err(kernel)? {
             true => self.tidy(nft),
             false => Ok(()),
         }
     }
 
     /// Whether one of these chains is needed by nobody once so many users of it are gone.
-    fn any_idle(&self, nft: &mut Handle, users: &HashMap<&str, u32>) -> Result<bool> {
+    fn any_idle(&self, nft: &mut Handle, users: &HashMap<&str, u32>) -> netlink::Result<bool> {
         for (chain, gone) in users {
-            let info = nft.chain(self.table, chain).map_err(kernel)?;
+            let info = nft.chain(self.table, chain)?;
             if info.is_some_and(|info| info.uses <= self.rules_per_chain + gone) {
                 return Ok(true);
             }
@@ -82,8 +92,10 @@ impl Rules {
             let generation = nft.generation().map_err(kernel)?;
             let mut transaction = Transaction::new(self.table);
             transaction.if_generation(generation);
-            self.tidy_without(nft, &HashMap::new(), &mut transaction)?;
-            match nft.commit(&transaction) {
+            let done = self
+                .tidy_without(nft, &HashMap::new(), &mut transaction)
+                .and_then(|()| nft.commit(&transaction));
+            match done {
                 Err(error) if error.is_busy() || error.is_not_found() => {}
                 outcome => return outcome.map_err(kernel),
             }
@@ -98,8 +110,8 @@ impl Rules {
         nft: &mut Handle,
         users: &HashMap<&str, u32>,
         transaction: &mut Transaction,
-    ) -> Result<()> {
-        let chains = nft.chains(self.table).map_err(kernel)?;
+    ) -> netlink::Result<()> {
+        let chains = nft.chains(self.table)?;
         let part = Part {
             chains: &[self.base],
             prefix: self.prefix,

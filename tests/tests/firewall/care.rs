@@ -1,8 +1,4 @@
 //! Care: what is refused, noticed, cleaned up, and left alone.
-use std::sync::mpsc;
-
-use netlink::nft;
-
 use super::*;
 
 pub fn open_changes_nothing_without_iptables() -> Result {
@@ -137,46 +133,4 @@ pub fn many_at_once() -> Result {
     dropping()?.many_at_once(|number| {
         firewall(json!({"ingressPolicy": policies[usize::from(number) % 3]}))
     })
-}
-
-/// Somebody else changes the ruleset all the time: no transaction that depends on what was read goes through.
-pub fn del_among_others_changes() -> Result {
-    const TABLE: nft::Table = nft::Table {
-        family: nft::Family::Inet,
-        name: "noise",
-    };
-    let chain = dropping()?;
-    let conf = firewall(json!({"ingressPolicy": "same-bridge"}));
-    let (goes, last) = (chain.attach("goes")?, chain.attach("last")?);
-    let before = chain.snapshot()?;
-    chain.add(&conf, &goes)?;
-    let (calm, calmed) = mpsc::channel::<()>();
-    let noise = chain.node.spawn(move || -> netlink::Result<u32> {
-        let mut handle = nft::Handle::new()?;
-        let mut changes = 0;
-        while calmed.try_recv() == Err(mpsc::TryRecvError::Empty) {
-            let mut transaction = nft::Transaction::new(TABLE);
-            transaction.add_table();
-            transaction.add_chain(&nft::Chain {
-                name: &format!("chain{changes}"),
-                hook: None,
-            });
-            handle.commit(&transaction)?;
-            changes += 1;
-        }
-        let mut transaction = nft::Transaction::new(TABLE);
-        transaction.delete_table();
-        handle.commit(&transaction)?;
-        Ok(changes)
-    });
-    chain.del(&conf, &goes)?;
-    drop(calm);
-    let changes = noise
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    ensure!(changes > 100, "{changes} changes");
-    // The elements are gone; what held them goes with the next pod that does.
-    chain.add(&conf, &last)?;
-    chain.del(&conf, &last)?;
-    chain.snapshot()?.same_as(&before)
 }

@@ -73,7 +73,6 @@ fn main() -> ExitCode {
         )
         .needs(bus),
         case("many_at_once", care::many_at_once).needs(iptables),
-        case("del_among_others_changes", care::del_among_others_changes).needs(iptables),
         case("del_in_every_condition", care::del_in_every_condition).needs(iptables),
         case(
             "add_with_each_call_failing",
