@@ -278,6 +278,10 @@ impl Probe {
         let before = state(self);
         let large = self.sent.is_some_and(|(_, size)| size >= self.limit);
         self.lost += u32::from(large && !answered);
+        if answered && self.answered == 0 {
+            // The other daemon may not have been there before: that says nothing of the path.
+            self.remembered = 0;
+        }
         self.answered = ((self.answered << 1) | u16::from(answered)) & ((1 << REMEMBERED) - 1);
         self.remembered = (self.remembered + 1).min(REMEMBERED);
         self.uncounted += 1;
