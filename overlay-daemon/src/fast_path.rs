@@ -76,10 +76,8 @@ struct Keeper {
 impl Keeper {
     fn run(&mut self) {
         loop {
+            // What is attached stays: it is as right as it was.
             let problem = self.look().err();
-            if problem.is_some() {
-                self.attached.clear();
-            }
             let state = State {
                 links: self.attached.len().saturating_sub(1),
                 problem,

@@ -10,8 +10,16 @@ use serde_json::Value;
 
 pub use cluster::{Cluster, NODES};
 
-use crate::{Command, Daemon, Fabric, Node, Plugins, Pod, Result, find, wait};
+use crate::{Command, Daemon, Fabric, Need, Node, Plugins, Pod, Result, find, wait};
 
+/// What every case with a daemon needs.
+pub const NEEDS: [Need; 5] = [
+    Need::HeddleCni,
+    Need::Heddle,
+    Need::Link("vxlan"),
+    Need::Program("setpriv"),
+    Need::Program("nft"),
+];
 /// The cluster's ranges in the lab.
 pub const CLUSTER: [&str; 2] = ["10.32.0.0/16", "fd32::/48"];
 /// Long enough for anything that the daemon promises within a second, on a busy machine.

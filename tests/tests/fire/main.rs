@@ -12,6 +12,7 @@ mod versions;
 
 use std::process::ExitCode;
 
+use lab::overlay::NEEDS;
 use lab::{Case, Need, soak};
 
 /// How long something lasts: so many seconds, or a quarter of what the long version has.
@@ -20,14 +21,7 @@ fn seconds(short: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    let needs = [
-        Need::HeddleCni,
-        Need::Heddle,
-        Need::Link("vxlan"),
-        Need::Program("setpriv"),
-        Need::Program("nft"),
-    ];
-    let case = |name, body| Case::new(name, body).needs(needs);
+    let case = |name, body| Case::new(name, body).needs(NEEDS);
     lab::main([
         case("a_full_disk_ends_nothing", resources::full_disk),
         case("a_damaged_state_is_waited_for", resources::damaged),

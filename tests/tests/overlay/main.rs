@@ -17,17 +17,11 @@ mod traffic;
 
 use std::process::ExitCode;
 
+use lab::overlay::NEEDS;
 use lab::{Case, Need};
 
 fn main() -> ExitCode {
-    let needs = [
-        Need::HeddleCni,
-        Need::Heddle,
-        Need::Link("vxlan"),
-        Need::Program("setpriv"),
-        Need::Program("nft"),
-    ];
-    let case = |name, body| Case::new(name, body).needs(needs);
+    let case = |name, body| Case::new(name, body).needs(NEEDS);
     lab::main([
         case("every_pod_reaches_every_pod", traffic::every_pair),
         case(

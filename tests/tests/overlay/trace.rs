@@ -25,6 +25,16 @@ pub fn trace(member: &Member, from: &str, to: &str) -> Result<(bool, Value)> {
     Ok((output.status.success(), trace))
 }
 
+/// The hop with the one mark of a trace.
+fn only_mark(trace: &Value) -> Result<&Value> {
+    let hops = trace["hops"].as_array().context("hops")?;
+    let mut marked = hops.iter().filter(|hop| !hop["problem"].is_null());
+    match (marked.next(), marked.next()) {
+        (Some(only), None) => Ok(only),
+        _ => anyhow::bail!("not one mark: {trace:#}"),
+    }
+}
+
 fn objects(trace: &Value) -> Vec<String> {
     let hops = trace["hops"].as_array().into_iter().flatten();
     hops.map(|hop| hop["object"].as_str().unwrap_or_default().to_owned())

@@ -1,11 +1,11 @@
 //! `heddle trace --live`: marked packets are seen on every link, or up to where a stranger's rule drops them.
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use lab::inspect::sh;
 use lab::overlay::{Cluster, Member};
 use lab::{Result, Snapshot, wait};
 use serde_json::Value;
 
-use super::{PATIENCE, trace};
+use super::{PATIENCE, only_mark, trace};
 
 /// The links of the way, and whether packets were seen there.
 fn links(trace: &Value) -> Vec<(String, bool)> {
@@ -57,14 +57,7 @@ pub fn each() -> Result {
     let (good, _) = trace(member, &own, &far)?;
     ensure!(good, "nothing is known of the rule without packets");
     let (good, trace) = trace(member, &own, &format!("{far} --live"))?;
-    let hops = trace["hops"].as_array().context("hops")?;
-    let marked: Vec<&Value> = hops
-        .iter()
-        .filter(|hop| !hop["problem"].is_null())
-        .collect();
-    let [only] = marked[..] else {
-        anyhow::bail!("{trace:#}")
-    };
+    let only = only_mark(&trace)?;
     let reason = only["problem"]["reason"].as_str().unwrap_or_default();
     ensure!(
         !good

@@ -1,13 +1,12 @@
 //! Services: what kube-proxy's rules lead to, in each of their forms, and what is missing in them.
 use std::fs;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use lab::inspect::sh;
 use lab::overlay::{Cluster, Member};
 use lab::{Result, wait};
-use serde_json::Value;
 
-use super::{PATIENCE, kinds, trace};
+use super::{PATIENCE, kinds, only_mark, trace};
 
 /// The rules of kube-proxy 1.20 for `default/kubernetes`, for `shop/web` with two backends, and for one without.
 const SAVED: &str = r#"*nat
@@ -113,14 +112,7 @@ impl Asker<'_> {
 
     fn ends(&self, to: &str, reason: &str) -> Result {
         let (good, trace) = trace(self.member, &self.from, to)?;
-        let hops = trace["hops"].as_array().context("hops")?;
-        let marked: Vec<&Value> = hops
-            .iter()
-            .filter(|hop| !hop["problem"].is_null())
-            .collect();
-        let [only] = marked[..] else {
-            anyhow::bail!("{trace:#}")
-        };
+        let only = only_mark(&trace)?;
         let why = only["problem"]["reason"].as_str().unwrap_or_default();
         ensure!(!good && why.contains(reason), "{reason}: {trace:#}");
         Ok(())
