@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use cni::files;
+use nix::fcntl::OFlag;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -84,6 +86,7 @@ fn make(file: &Path) -> io::Result<()> {
         .append(true)
         .create(true)
         .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(file)?;
     Ok(())
 }
@@ -93,7 +96,7 @@ fn make(file: &Path) -> io::Result<()> {
 fn replace(file: &Path) -> io::Result<File> {
     let full = File::open(file)?;
     let fresh = file.with_extension("new");
-    make(&fresh)?;
+    files::create(&fresh, 0o600)?;
     fs::rename(&fresh, file)?;
     Ok(full)
 }

@@ -4,9 +4,9 @@
 //! of kind `cniCacheV1` (reference: `cachedInfo` in `libcni/api.go`). Unlike libcni's, a write is atomic and on the disk
 //! before ADD returns: a power cut leaves no empty file.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Conflist, RuntimeConf};
-use crate::{AddResult, Attachment, Code, Error, Result, Version, fold, names};
+use crate::{AddResult, Attachment, Code, Error, Result, Version, files, fold, names};
 
 const KIND: &str = "cniCacheV1";
 
@@ -166,12 +166,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     // Neither a prefix nor a suffix of what another process writes, and no name that libcni would look for.
     let mut temporary = file.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
+    let written = files::create(Path::new(&temporary), 0o600)
         .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cni::{Attachment, Code, Error, Result};
+use cni::{Attachment, Code, Error, Result, files};
 use serde::{Deserialize, Serialize};
 
 use super::sysctls;
@@ -94,12 +94,15 @@ impl Backup {
     /// Code 5 when it cannot be written.
     pub fn save(&self, dir: &Path, attachment: &Attachment) -> Result<()> {
         let path = path(dir, attachment);
+        files::check_way(dir).map_err(|error| failed("write", &path, &error))?;
         fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
         let bytes = serde_json::to_vec(self)
             .map_err(|error| failed("write", &path, &io::Error::other(error)))?;
         // Another name until it is whole; hidden from readers, which look for .json.
         let temporary = unfinished(&path);
-        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        let written = files::create(&temporary, 0o600)
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             failed("write", &path, &error)
