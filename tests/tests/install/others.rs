@@ -72,8 +72,10 @@ pub fn follows_no_link() -> Result {
         CONF,
     ];
     node.run(|| -> Result {
+        for directory in [BIN, "/etc/cni/net.d"] {
+            fs::create_dir_all(directory)?;
+        }
         for name in names {
-            fs::create_dir_all(std::path::Path::new(name).parent().unwrap())?;
             symlink("/run/victim", name)?;
         }
         Ok(())
