@@ -33,8 +33,8 @@ ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(pa
 
 build: ## The static programs, in dist/
 	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) -p heddle
-	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo rustc --locked --profile dist --target $(TARGET) -p heddle-cni -- $(IN_PLACE)
-	install -D -t dist $(PROGRAMS:%=$(OUTPUT)/$(TARGET)/dist/%)
+	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo rustc --locked --profile dist-plugins --target $(TARGET) -p heddle-cni -- $(IN_PLACE)
+	install -D -t dist $(OUTPUT)/$(TARGET)/dist/heddle $(OUTPUT)/$(TARGET)/dist-plugins/heddle-cni
 	@stat -c '%n: %s bytes, for $(TARGET)' $(PROGRAMS:%=dist/%)
 
 image: build ## The container image for Kubernetes, dist/heddle-image.tar (`ctr image import`, `podman load`)

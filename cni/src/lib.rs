@@ -12,7 +12,6 @@ pub mod delegate;
 mod door;
 mod error;
 mod exec;
-pub mod files;
 mod fold;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

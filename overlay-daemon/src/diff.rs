@@ -1,8 +1,10 @@
 //! What has to be done to get from the kernel's rows to the planned ones: pure, and nothing when nothing is to be done.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use itertools::Itertools;
 use netlink::link::{self, Vxlan};
 use netlink::{FdbEntry, Mac, Neighbour, Nexthop, Request, Route, address};
 
@@ -83,8 +85,7 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             .map(|new| Change::AddAddress(dev, *new)),
     );
 
-    for (mac, dst) in &desired.fdb {
-        let there = observed.fdb.get(mac);
+    for (mac, dst, there) in beside(&desired.fdb, &observed.fdb) {
         if there.is_none_or(|there| there.len() != 1 || !there.contains(dst)) {
             // A second destination of one MAC would get copies.
             let wrong = there.into_iter().flatten().filter(|there| *there != dst);
@@ -92,12 +93,12 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             changes.push(Change::SetFdb(fdb(*mac, *dst)));
         }
     }
-    for (ip, mac) in &desired.neighbours {
-        if observed.neighbours.get(ip) != Some(mac) {
+    for (ip, mac, there) in beside(&desired.neighbours, &observed.neighbours) {
+        if there != Some(mac) {
             changes.push(Change::SetNeighbour(neighbour(dev, *ip, *mac)));
         }
     }
-    for (id, hop) in &desired.nexthops {
+    for (id, hop, there) in beside(&desired.nexthops, &observed.nexthops) {
         let (link, onlink) = match hop.way {
             Way::Vxlan => (dev, true),
             Way::Direct => (uplink, true),
@@ -109,23 +110,23 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             protocol: PROTOCOL,
             onlink,
         };
-        match observed.nexthops.get(id) {
+        match there {
             None => changes.push(Change::AddNexthop(nexthop)),
             Some(there) if *there != nexthop => changes.push(Change::SetNexthop(nexthop)),
             Some(_) => {}
         }
     }
-    for (dst, leads) in &desired.routes {
-        let route = Route {
+    for (dst, leads, there) in beside(&desired.routes, &observed.routes) {
+        let route = || Route {
             nexthop_id: Some(leads.nexthop),
             mtu: leads.mtu,
             protocol: Some(PROTOCOL),
             ..Route::to(*dst)
         };
-        match observed.routes.get(dst).map(Vec::as_slice) {
-            None | Some([]) => changes.push(Change::AddRoute(route)),
-            Some([there]) if there.nexthop_id == route.nexthop_id && there.mtu == route.mtu => {}
-            Some(_) => changes.push(Change::SetRoute(route)),
+        match there.map(Vec::as_slice) {
+            None | Some([]) => changes.push(Change::AddRoute(route())),
+            Some([there]) if there.nexthop_id == Some(leads.nexthop) && there.mtu == leads.mtu => {}
+            Some(_) => changes.push(Change::SetRoute(route())),
         }
     }
     changes
@@ -136,32 +137,42 @@ pub fn stale(desired: &Desired, observed: &Observed, dev: u32) -> Vec<Change> {
     let mut changes = Vec::new();
     let addresses = observed.addresses.difference(&desired.device.addresses);
     changes.extend(addresses.map(|old| Change::RemoveAddress(dev, *old)));
-    let stale = observed
-        .routes
-        .iter()
-        .filter(|(dst, _)| !desired.routes.contains_key(dst));
-    changes.extend(
-        stale
-            .flat_map(|(_, routes)| routes)
-            .map(|route| Change::RemoveRoute(route.clone())),
-    );
-    let stale = observed
-        .nexthops
-        .values()
-        .filter(|nexthop| !desired.nexthops.contains_key(&nexthop.id));
-    changes.extend(stale.map(|nexthop| Change::RemoveNexthop(*nexthop)));
-    let stale = observed
-        .neighbours
-        .iter()
-        .filter(|(ip, _)| !desired.neighbours.contains_key(ip));
-    changes.extend(stale.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(dev, *ip, *mac))));
-    let stale = observed
-        .fdb
-        .iter()
-        .filter(|(mac, _)| !desired.fdb.contains_key(mac));
-    let stale = stale.flat_map(|(mac, all)| all.iter().map(|dst| (*mac, *dst)));
-    changes.extend(stale.map(|(mac, dst)| Change::RemoveFdb(FdbEntry { dev, mac, dst })));
+    let routes = beyond(&observed.routes, &desired.routes).flat_map(|(_, routes)| routes);
+    changes.extend(routes.map(|route| Change::RemoveRoute(route.clone())));
+    let nexthops = beyond(&observed.nexthops, &desired.nexthops);
+    changes.extend(nexthops.map(|(_, nexthop)| Change::RemoveNexthop(*nexthop)));
+    let neighbours = beyond(&observed.neighbours, &desired.neighbours);
+    changes.extend(neighbours.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(dev, *ip, *mac))));
+    for (mac, all) in beyond(&observed.fdb, &desired.fdb) {
+        let rows = all.iter().map(|dst| FdbEntry {
+            dev,
+            mac: *mac,
+            dst: *dst,
+        });
+        changes.extend(rows.map(Change::RemoveFdb));
+    }
     changes
+}
+
+/// Each planned row, and what there is of it: both side by side, because to look each up among thousands takes longer.
+fn beside<'a, K: Ord, A, B>(
+    desired: &'a BTreeMap<K, A>,
+    observed: &'a BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'a K, &'a A, Option<&'a B>)> {
+    let rows = desired.iter().merge_join_by(observed, |a, b| a.0.cmp(b.0));
+    rows.filter_map(|row| {
+        let (desired, observed) = row.left_and_right();
+        desired.map(|(key, desired)| (key, desired, observed.map(|(_, observed)| observed)))
+    })
+}
+
+/// Each row that there is but not planned.
+fn beyond<'a, K: Ord, A, B>(
+    observed: &'a BTreeMap<K, A>,
+    desired: &'a BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'a K, &'a A)> {
+    let rows = beside(observed, desired);
+    rows.filter_map(|(key, observed, desired)| desired.is_none().then_some((key, observed)))
 }
 
 fn neighbour(dev: u32, ip: IpAddr, mac: Mac) -> Neighbour {

@@ -77,6 +77,13 @@ impl Firewall {
         self.peers.extend(endpoints);
     }
 
+    /// Lets it in from these no longer.
+    pub fn refuse(&mut self, endpoints: &[IpAddr]) {
+        for endpoint in endpoints {
+            self.peers.remove(endpoint);
+        }
+    }
+
     /// The rules in their order, chain by chain.
     fn rules(&self) -> Vec<(&'static str, Expr)> {
         let vxlan = || Expr::udp_destination_port(self.port);

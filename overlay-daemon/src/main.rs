@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+// musl's own allocator takes a third of the time that a change among thousands of peers takes.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     cli::Cli::parse().run()
 }

@@ -7,8 +7,8 @@ pub mod kubernetes;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-use cni::files;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
@@ -27,7 +27,7 @@ pub struct Membership {
     /// This node's pod CIDRs; none while it has not been given any.
     pub own_cidrs: Vec<ipnetwork::IpNetwork>,
     /// The other nodes, those among them that are not to be seen at the moment too.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
     /// How a node is, where the source can tell; by name.
     pub states: BTreeMap<String, PeerState>,
     /// Whether this node may give addresses of its CIDRs away.
@@ -123,7 +123,7 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(directory)?;
     let temporary = path.with_extension("new");
-    let mut file = files::create(&temporary, 0o600)?;
+    let mut file = std::fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;

@@ -1,5 +1,6 @@
 //! What the kernel holds now, as far as it is ours.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -59,7 +60,10 @@ impl Observed {
             ..RouteFilter::default()
         };
         for route in handle.routes(ours)? {
-            observed.routes.entry(route.dst).or_default().push(route);
+            match observed.routes.entry(route.dst) {
+                Entry::Vacant(entry) => drop(entry.insert(vec![route])),
+                Entry::Occupied(entry) => entry.into_mut().push(route),
+            }
         }
         Ok(observed)
     }

@@ -1,5 +1,7 @@
 //! What the kernel should hold: a pure function of the set of nodes, this node's place, and the configuration.
 
+mod planned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -7,6 +9,7 @@ use ipnetwork::IpNetwork;
 use netlink::Mac;
 use netlink::link::VxlanInfo;
 
+pub use self::planned::Planned;
 use crate::config::{Config, DirectRouting};
 use crate::firewall::Firewall;
 use crate::local::Local;
@@ -31,6 +34,8 @@ pub struct Desired {
     pub firewall: Firewall,
     /// How each peer is reached, by name.
     pub peers: BTreeMap<String, Reach>,
+    /// Whether the numbers of two nexthops would have been the same.
+    is_crowded: bool,
 }
 
 /// The VXLAN device.
@@ -96,6 +101,7 @@ pub fn plan(view: &View, own: &Node, local: &Local, config: &Config) -> Desired 
         routes: BTreeMap::new(),
         firewall: Firewall::new(own, config),
         peers: BTreeMap::new(),
+        is_crowded: false,
     };
     for peer in view.nodes().filter(|node| node.name != own.name) {
         let reach = desired.add(peer, own, local, config);
@@ -224,7 +230,7 @@ impl Desired {
     }
 
     /// The nexthop's number: from the peer's name, the next free one where two names share it.
-    fn number(&self, name: &str, hop: Hop) -> u32 {
+    fn number(&mut self, name: &str, hop: Hop) -> u32 {
         let way = match (hop.way, hop.gw) {
             (Way::Vxlan, _) => "vxlan",
             (Way::Direct, IpAddr::V4(_)) => "direct4",
@@ -232,6 +238,7 @@ impl Desired {
         };
         let mut id = nexthop_id(name, way);
         while self.nexthops.get(&id).is_some_and(|other| *other != hop) {
+            self.is_crowded = true;
             id += 1;
         }
         id

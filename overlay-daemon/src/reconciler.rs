@@ -1,10 +1,12 @@
 //! The one writer: a thread that owns netlink, looks whenever something may have changed, and puts right what is not as
 //! planned. Its input is the last word of the membership source, its output a [`Report`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use crate::local::Local;
 use crate::names::PROTOCOL;
 use crate::node::Node;
 use crate::observe::Observed;
-use crate::plan::{Desired, Reach, plan};
+use crate::plan::{Desired, Planned, Reach};
 use crate::view::View;
 use crate::{firewall, system};
 
@@ -39,7 +41,7 @@ pub struct Input {
     /// This node; its endpoints are not read, the kernel knows them better.
     pub own: Node,
     /// Everyone; none while that is not known, and nothing is touched until then.
-    pub view: Option<View>,
+    pub view: Option<Arc<View>>,
     /// Whether the set is whole. Right after its start a source may not have heard of everyone yet: what the kernel holds
     /// beyond the set stays until then.
     pub is_settled: bool,
@@ -51,7 +53,7 @@ pub struct Report {
     /// This node's place on the underlay; none while it has none.
     pub local: Option<Local>,
     /// How each peer is reached.
-    pub peers: BTreeMap<String, Reach>,
+    pub peers: Arc<BTreeMap<String, Reach>>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
     /// This node's pod CIDRs at the last pass that knew who the peers are and left nothing undone; none before that.
@@ -95,6 +97,8 @@ impl Reconciler {
             woken,
             inputs: receiver,
             input: None,
+            known: None,
+            planned: None,
             uplink: None,
             device: None,
             report: Report::default(),
@@ -125,6 +129,10 @@ struct Worker {
     woken: UnixStream,
     inputs: watch::Receiver<Option<Input>>,
     input: Option<Input>,
+    /// What the last pass saw, where it changed nothing and no event has come since.
+    known: Option<(Local, Observed)>,
+    /// What was last planned.
+    planned: Option<Planned>,
     /// Index of the uplink, where there is one.
     uplink: Option<u32>,
     /// Index of the VXLAN device, where there is one.
@@ -135,21 +143,26 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self) {
-        let (mut next, mut last, mut gap) = (Instant::now() + FULL_PASS, Instant::now(), GAP);
+        let (mut last, mut gap) = (Instant::now(), GAP);
+        let (mut full, mut asked) = (last + FULL_PASS, None);
         loop {
-            match self.wait(next) {
-                Ok(true) => next = next.min(last + gap),
+            let due = |asked: Option<Instant>| asked.map_or(full, |asked| full.min(asked));
+            match self.wait(due(asked)) {
+                Ok(true) => asked = Some(last + gap),
                 Ok(false) => {}
                 Err(why) => tracing::warn!("cannot hear the kernel's events: {why}"),
             }
-            if Instant::now() < next {
+            let begun = Instant::now();
+            if begun < due(asked) {
                 continue;
             }
-            let begun = Instant::now();
+            if begun >= full {
+                self.known = None;
+            }
             let complete = self.pass();
             last = Instant::now();
             gap = GAP.max((last - begun).min(LONGEST_GAP));
-            next = last + if complete { FULL_PASS } else { RETRY };
+            (full, asked) = (last + if complete { FULL_PASS } else { RETRY }, None);
         }
     }
 
@@ -181,6 +194,9 @@ impl Worker {
             }
         })?;
         self.ruleset_events.drain(|_| concerned = true)?;
+        if concerned {
+            self.known = None;
+        }
         let mut bytes = [0; 64];
         while matches!((&self.woken).read(&mut bytes), Ok(1..)) {}
         if self.inputs.has_changed().unwrap_or(false) {
@@ -196,18 +212,33 @@ impl Worker {
             return true;
         };
         let mut problems = Vec::new();
-        match Local::find(&mut self.route, &self.config) {
+        let (local, observed) = match self.known.take() {
+            Some((local, observed)) => (Ok(local), Some(observed)),
+            None => (Local::find(&mut self.route, &self.config), None),
+        };
+        match local {
             Ok(local) => {
                 self.uplink = Some(local.index);
                 if let Some(view) = &input.view {
-                    let mut desired = plan(view, &input.own, &local, &self.config);
-                    if let Err(why) =
-                        self.reconcile(&mut desired, &local, input.is_settled, &mut problems)
-                    {
-                        problems.push(why.to_string());
+                    let planned = Planned::follow(
+                        self.planned.take(),
+                        view,
+                        &input.own,
+                        &local,
+                        &self.config,
+                    );
+                    let (desired, is_settled) = (planned.desired(), input.is_settled);
+                    match self.reconcile(desired, &local, observed, is_settled, &mut problems) {
+                        Ok(unchanged) => {
+                            self.known = unchanged.map(|observed| (local.clone(), observed));
+                        }
+                        Err(why) => problems.push(why.to_string()),
                     }
                     problems.extend(system::prepare(&local, &self.config));
-                    self.report.peers = desired.peers;
+                    if *self.report.peers != desired.peers {
+                        self.report.peers = Arc::new(desired.peers.clone());
+                    }
+                    self.planned = Some(planned);
                 }
                 self.report.local = Some(local);
             }
@@ -227,14 +258,20 @@ impl Worker {
         self.report.problems.is_empty()
     }
 
+    /// Returns what the kernel holds, where nothing had to be changed.
     fn reconcile(
         &mut self,
-        desired: &mut Desired,
+        desired: &Desired,
         local: &Local,
+        observed: Option<Observed>,
         is_settled: bool,
         problems: &mut Vec<String>,
-    ) -> netlink::Result<()> {
-        let mut observed = Observed::read(&mut self.route)?;
+    ) -> netlink::Result<Option<Observed>> {
+        let writes = self.report.writes;
+        let mut observed = match observed {
+            Some(observed) => observed,
+            None => Observed::read(&mut self.route)?,
+        };
         let changes = diff::device(desired, &observed);
         if !changes.is_empty() {
             self.apply(&changes, desired, problems);
@@ -249,16 +286,17 @@ impl Worker {
             self.apply(&changes, desired, problems);
         }
         let found = firewall::find(&mut self.nft)?;
+        let mut firewall = Cow::Borrowed(&desired.firewall);
         if !is_settled {
-            desired.firewall.accept(found.peers());
+            firewall.to_mut().accept(found.peers());
         }
-        if let Some(transaction) = desired.firewall.changes(&found) {
+        if let Some(transaction) = firewall.changes(&found) {
             self.nft.commit(&transaction)?;
             self.report.writes += 1;
             *self.report.changes.entry("nftables").or_default() += 1;
             tracing::info!("nftables table {} put right", crate::names::TABLE.name);
         }
-        Ok(())
+        Ok((self.report.writes == writes).then_some(observed))
     }
 
     fn apply(&mut self, changes: &[Change], desired: &Desired, problems: &mut Vec<String>) {

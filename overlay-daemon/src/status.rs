@@ -109,7 +109,7 @@ impl Sources<'_> {
         let mut problems = [&self.membership.problems[..], &self.report.problems[..]].concat();
         problems.extend(self.conflist.as_ref().err().cloned());
         let mut peers: BTreeMap<String, Peer> = BTreeMap::new();
-        for (name, reach) in &self.report.peers {
+        for (name, reach) in self.report.peers.iter() {
             let peer = self.peer(name, reach);
             if let Some(problem) = &reach.problem {
                 problems.push(format!("{name}: {problem}"));

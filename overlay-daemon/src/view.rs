@@ -2,10 +2,15 @@
 
 mod credible;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use itertools::EitherOrBoth::Both;
+use itertools::Itertools;
+use netlink::Mac;
 
 use crate::config::Config;
 use crate::node::Node;
@@ -13,7 +18,8 @@ use crate::node::Node;
 /// All nodes that are to be reached, by name, with this node among them or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    nodes: BTreeMap<String, Node>,
+    /// By name.
+    nodes: Vec<Arc<Node>>,
     conflicts: BTreeMap<String, String>,
 }
 
@@ -29,55 +35,78 @@ pub fn own_cidrs(cidrs: &[IpNetwork], config: &Config) -> Result<Vec<IpNetwork>,
 impl View {
     /// Takes the nodes in any order. Of two nodes that claim one name, underlay address or VTEP MAC, or whose CIDRs overlap,
     /// only the first by name (then by address) is kept; the other becomes a conflict, as does what no node can be.
-    pub fn new(nodes: impl IntoIterator<Item = Node>, config: &Config) -> Self {
-        let mut sorted: Vec<Node> = nodes.into_iter().collect();
+    pub fn new(nodes: impl IntoIterator<Item = impl Into<Arc<Node>>>, config: &Config) -> Self {
+        let mut sorted: Vec<Arc<Node>> = nodes.into_iter().map(Into::into).collect();
         sorted.sort_by(|a, b| {
             (&a.name, &a.endpoints, &a.pod_cidrs).cmp(&(&b.name, &b.endpoints, &b.pod_cidrs))
         });
         sorted.dedup();
         let mut view = Self::default();
-        let mut taken: BTreeMap<String, String> = BTreeMap::new();
-        let mut ranges = Ranges::default();
+        let mut believed = Vec::with_capacity(sorted.len());
         for node in sorted {
-            let name = node.name.clone();
-            if !credible::is_name(&name) {
-                let shown: String = name.escape_default().take(64).collect();
+            if !credible::is_name(&node.name) {
+                let shown: String = node.name.escape_default().take(64).collect();
                 view.conflicts
                     .insert(shown, "this is not a node's name".into());
                 continue;
             }
-            let node = match credible::credible(node, config) {
-                Ok(node) => node,
-                Err(why) => {
-                    view.conflicts.insert(name, why);
-                    continue;
-                }
-            };
-            let claims = claims(&node);
-            let clash = claims
-                .iter()
-                .find_map(|claim| Some((claim, taken.get(claim)?)));
+            let name = node.name.clone();
+            match credible::credible(node, config) {
+                Ok(node) => believed.push(node),
+                Err(why) => drop(view.conflicts.insert(name, why)),
+            }
+        }
+        let mut taken: HashMap<Claim, &str> = HashMap::with_capacity(3 * believed.len());
+        let mut ranges = Ranges::default();
+        for node in &believed {
+            let clash = claims(node).find_map(|claim| Some((claim, taken.get(&claim)?)));
             let clash = clash.map(|(claim, owner)| format!("its {claim} is that of {owner}"));
-            if let Some(what) = clash.or_else(|| ranges.clash(&node)) {
+            if let Some(what) = clash.or_else(|| ranges.clash(node)) {
                 let what = format!("{what}: give each node its own");
-                view.conflicts.insert(name, what);
+                view.conflicts.insert(node.name.clone(), what);
                 continue;
             }
-            taken.extend(claims.into_iter().map(|claim| (claim, name.clone())));
-            ranges.take(&node);
-            view.nodes.insert(name, node);
+            taken.extend(claims(node).map(|claim| (claim, &*node.name)));
+            ranges.take(node);
+            view.nodes.push(Arc::clone(node));
         }
         view
     }
 
     /// The nodes that contradict nobody.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
+        self.nodes.iter().map(|node| &**node)
     }
 
     /// One of them.
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
+        let place = self.nodes.binary_search_by(|node| (*node.name).cmp(name));
+        place.ok().map(|place| &*self.nodes[place])
+    }
+
+    /// The nodes of this view that are no more in `later`, or not the same, and those of `later` that are not in this one, or
+    /// not the same.
+    pub fn differences<'a>(&'a self, later: &'a Self) -> (Vec<&'a Node>, Vec<&'a Node>) {
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        let pairs = self
+            .nodes
+            .iter()
+            .merge_join_by(&later.nodes, |a, b| a.name.cmp(&b.name));
+        for pair in pairs {
+            match pair {
+                Both(old, now) if Arc::ptr_eq(old, now) || old == now => {}
+                pair => {
+                    gone.extend(pair.as_ref().left().map(|node| &***node));
+                    new.extend(pair.right().map(|node| &**node));
+                }
+            }
+        }
+        (gone, new)
+    }
+
+    /// Why a node of this name is left out, where one is.
+    pub fn conflict(&self, name: &str) -> Option<&str> {
+        self.conflicts.get(name).map(String::as_str)
     }
 
     /// The nodes that are left out, with the reason.
@@ -89,21 +118,41 @@ impl View {
 }
 
 /// What only one node may have.
-fn claims(node: &Node) -> BTreeSet<String> {
-    let name = format!("name {}", node.name);
-    let mac = format!("VTEP MAC {}", netlink::Mac::from(node.vtep_mac));
-    let endpoints = node
-        .endpoints
-        .iter()
-        .map(|ip| format!("underlay address {ip}"));
-    [name, mac].into_iter().chain(endpoints).collect()
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Claim<'a> {
+    Name(&'a str),
+    VtepMac(Mac),
+    Endpoint(IpAddr),
+    PodCidr(IpNetwork),
+}
+
+impl fmt::Display for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Claim::Name(name) => write!(f, "name {name}"),
+            Claim::VtepMac(mac) => write!(f, "VTEP MAC {mac}"),
+            Claim::Endpoint(ip) => write!(f, "underlay address {ip}"),
+            Claim::PodCidr(cidr) => write!(f, "pod CIDR {cidr}"),
+        }
+    }
+}
+
+/// All but the CIDRs, of which parts may be somebody else's.
+fn claims(node: &Node) -> impl Iterator<Item = Claim<'_>> {
+    let endpoints = node.endpoints.iter().map(|ip| Claim::Endpoint(*ip));
+    [
+        Claim::Name(&node.name),
+        Claim::VtepMac(Mac::from(node.vtep_mac)),
+    ]
+    .into_iter()
+    .chain(endpoints)
 }
 
 /// Who has which addresses for pods; no two entries overlap.
 #[derive(Default)]
-struct Ranges(BTreeMap<IpAddr, (IpNetwork, String)>);
+struct Ranges<'a>(BTreeMap<IpAddr, (IpNetwork, &'a str)>);
 
-impl Ranges {
+impl<'a> Ranges<'a> {
     /// The first of a node's CIDRs that overlaps somebody else's. All that could is the entry that begins last before its
     /// end.
     fn clash(&self, node: &Node) -> Option<String> {
@@ -118,9 +167,9 @@ impl Ranges {
         others.next()
     }
 
-    fn take(&mut self, node: &Node) {
+    fn take(&mut self, node: &'a Node) {
         let entries = node.pod_cidrs.iter();
         self.0
-            .extend(entries.map(|cidr| (cidr.network(), (*cidr, node.name.clone()))));
+            .extend(entries.map(|cidr| (cidr.network(), (*cidr, &*node.name))));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use heddle::config::Config;
 use heddle::diff::{self, Change};
@@ -10,7 +11,7 @@ use heddle::local::{Local, UplinkRoute};
 use heddle::names::{DEVICE, vtep_mac};
 use heddle::node::Node;
 use heddle::observe::Observed;
-use heddle::plan::{Desired, plan};
+use heddle::plan::{Desired, Planned, plan};
 use heddle::view::View;
 use ipnetwork::IpNetwork;
 use netlink::Link;
@@ -252,6 +253,22 @@ proptest! {
         prop_assert!(diff::device(&last, &kernel).is_empty());
         prop_assert!(diff::rows(&last, &kernel, DEVICE_INDEX, UPLINK).is_empty());
         prop_assert!(diff::stale(&last, &kernel, DEVICE_INDEX).is_empty());
+    }
+
+    #[test]
+    fn a_plan_that_follows_is_the_one_made_anew(events in prop::collection::vec(event(), 0..40)) {
+        let (mut nodes, mut planned) = (BTreeMap::new(), None);
+        for event in events {
+            match event {
+                Event::Heard(node) => drop(nodes.insert(node.name.clone(), node)),
+                Event::Gone(name) => drop(nodes.remove(&name)),
+                _ => continue,
+            }
+            let view = Arc::new(View::new(nodes.values().cloned(), &config()));
+            let followed = Planned::follow(planned, &view, &own(), &local(), &config());
+            prop_assert_eq!(followed.desired(), &desired(&nodes));
+            planned = Some(followed);
+        }
     }
 
     #[test]

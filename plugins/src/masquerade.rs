@@ -4,13 +4,11 @@
 //! a pod's address jumps to the chain of its network and subnet, which lets the subnet itself and
 //! multicast go as they are, and masquerades the rest.
 
-mod reference;
-
 use cni::{Call, Code, Error, Result};
 use ipnetwork::IpNetwork;
 use netlink::nft::{Expr, Family, Handle, Hook, Key, Table, Type};
 
-use crate::error::{Failures, kernel};
+use crate::error::kernel;
 use crate::rules::{self, Entry, Map, Rules};
 use crate::subnet;
 
@@ -54,7 +52,7 @@ pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
     RULES.add(&mut rules::open()?, call, &entries)
 }
 
-/// Stops masquerading for the attachment, whatever the configuration says now, and whoever began it.
+/// Stops masquerading for the attachment, whatever the configuration says now.
 ///
 /// # Errors
 /// What the kernel said.
@@ -62,10 +60,7 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let previous = call.conf.prev_result.as_ref();
     let keys: Option<Vec<_>> =
         previous.map(|result| result.ips.iter().map(|ip| key(ip.address)).collect());
-    let mut failures = Failures::default();
-    failures.note(RULES.remove(nft, call, keys.as_deref()));
-    failures.note(reference::remove(nft, call));
-    failures.into_result()
+    RULES.remove(nft, call, keys.as_deref())
 }
 
 /// Stops masquerading for the network's attachments that are not valid.
@@ -73,12 +68,7 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
 /// # Errors
 /// What the kernel said.
 pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
-    let mut failures = Failures::default();
-    failures.note(RULES.collect(nft, call));
-    if let Some(valid) = &call.conf.valid_attachments {
-        failures.note(reference::collect(nft, &call.conf.name, valid));
-    }
-    failures.into_result()
+    RULES.collect(nft, call)
 }
 
 /// Whether all `addresses` are masqueraded for this attachment.

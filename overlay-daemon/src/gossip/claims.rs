@@ -313,8 +313,7 @@ impl Owner {
             };
             return Sends::new();
         };
-        // Only a damaged state file brings it near its end.
-        self.last_attempt = self.last_attempt.saturating_add(1);
+        self.last_attempt += 1;
         self.dirty = true;
         self.contacts.clear();
         let claim = Claim {

@@ -92,26 +92,23 @@ fn hints(file: &Path) -> Arc<Notify> {
 }
 
 fn read(path: &Path, config: &Config) -> Result<Membership, String> {
+    let own_name = &config.node_name;
     let text = fs::read_to_string(path)
         .map_err(|error| format!("\"nodes_file\": cannot read {}: {error}", path.display()))?;
-    parse(&text, path, config)
-}
-
-/// What stands in the file.
-pub(crate) fn parse(text: &str, path: &Path, config: &Config) -> Result<Membership, String> {
-    let own_name = &config.node_name;
-    let file: File = toml::from_str(text).map_err(|error| {
+    let file: File = toml::from_str(&text).map_err(|error| {
         format!(
             "\"nodes_file\": {}: {}",
             path.display(),
             error.to_string().trim()
         )
     })?;
-    let nodes = file.node.into_iter().map(|row| Node {
-        vtep_mac: vtep_mac(&row.name),
-        name: row.name,
-        endpoints: row.endpoints,
-        pod_cidrs: row.pod_cidrs,
+    let nodes = file.node.into_iter().map(|row| {
+        Arc::new(Node {
+            vtep_mac: vtep_mac(&row.name),
+            name: row.name,
+            endpoints: row.endpoints,
+            pod_cidrs: row.pod_cidrs,
+        })
     });
     let (own, nodes): (Vec<_>, Vec<_>) = nodes.partition(|node| &node.name == own_name);
     let own_cidrs = own

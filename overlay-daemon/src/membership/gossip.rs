@@ -321,7 +321,7 @@ impl Driver {
                 continue;
             }
             membership.states.insert(member.node.name.clone(), state);
-            membership.nodes.push(member.node.clone());
+            membership.nodes.push(member.node.clone().into());
         }
         self.out.send_if_modified(|known| {
             let new = *known != membership;

@@ -2,8 +2,6 @@
 
 mod api;
 mod cache;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
 mod publish;
 mod set;
 

@@ -35,7 +35,7 @@ fn printed() -> String {
         remedy: None,
     });
     let calls = crate::calls::none();
-    crate::calls::Counter::new(calls.clone()).count("bridge ADD ok 3000");
+    crate::calls::count("bridge ADD ok 3000", &calls);
     text(&Sources {
         status: &status,
         report: &report,

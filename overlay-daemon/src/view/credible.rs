@@ -2,6 +2,7 @@
 //! must not become a row of the kernel.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use netlink::Mac;
@@ -16,7 +17,7 @@ const LONGEST_NAME: usize = 253;
 ///
 /// # Errors
 /// What of it no node can be, as the rest of a sentence that begins with the node's name.
-pub(super) fn credible(mut node: Node, config: &Config) -> Result<Node, String> {
+pub(super) fn credible(mut node: Arc<Node>, config: &Config) -> Result<Arc<Node>, String> {
     let mac = Mac::from(node.vtep_mac);
     let [first, ..] = node.vtep_mac;
     if first & 1 != 0 || node.vtep_mac == [0; 6] {
@@ -36,8 +37,12 @@ pub(super) fn credible(mut node: Node, config: &Config) -> Result<Node, String> 
             "its underlay address {ip} is one of the pods' (\"cluster_cidrs\")"
         ));
     }
-    for cidr in &mut node.pod_cidrs {
-        *cidr = pod_cidr(*cidr, config)?;
+    for number in 0..node.pod_cidrs.len() {
+        let cidr = pod_cidr(node.pod_cidrs[number], config)?;
+        // Most are as they should be, and shared with whoever told of them.
+        if cidr != node.pod_cidrs[number] {
+            Arc::make_mut(&mut node).pod_cidrs[number] = cidr;
+        }
     }
     for v6 in [false, true] {
         let endpoints = node.endpoints.iter().filter(|ip| ip.is_ipv6() == v6);

@@ -71,10 +71,9 @@ struct Row {
 /// # Errors
 /// What the kernel said.
 pub fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
-    let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
         if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_none() {
-            return Ok(Vec::new());
+            break;
         }
         let (ours, others): (Vec<Row>, Vec<Row>) = rows(nft)?
             .into_iter()
@@ -97,15 +96,14 @@ pub fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<
         chains
             .iter()
             .for_each(|chain| transaction.delete_chain(chain));
-        outcome = nft.commit(&transaction);
-        match &outcome {
+        match nft.commit(&transaction) {
             Ok(()) => return Ok(removed),
             // Another call was there first.
             Err(error) if error.is_not_found() || error.is_busy() => {}
-            Err(_) => break,
+            Err(error) => return Err(kernel(error)),
         }
     }
-    outcome.map(|()| Vec::new()).map_err(kernel)
+    Ok(Vec::new())
 }
 
 fn rows(nft: &mut Handle) -> Result<Vec<Row>> {

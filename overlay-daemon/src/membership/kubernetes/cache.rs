@@ -1,6 +1,7 @@
 //! What the API server last said, on disk: with it a node forwards while the API server is away, after a reboot too.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub(super) struct Cached {
     /// This node's pod CIDRs.
     pub own_cidrs: Vec<IpNetwork>,
     /// The other nodes.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
 }
 
 /// Its path.

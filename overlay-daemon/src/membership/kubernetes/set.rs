@@ -1,7 +1,8 @@
 //! The set of Nodes, and what follows from it: a function of the set alone, whatever the order in which it came about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,11 +12,12 @@ use super::api::{CAPABILITIES, CONDITION, Condition, ENDPOINTS, KubeNode, VTEP_M
 use crate::config::Config;
 use crate::names::vtep_mac;
 use crate::node::Node;
+use crate::view::Claim;
 
 /// What is kept of a Node.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
-    node: Node,
+    node: Arc<Node>,
     created: Option<Time>,
     is_deleting: bool,
     capabilities: Option<String>,
@@ -31,7 +33,7 @@ pub(super) struct Seen {
     /// Its own pod CIDRs; none while it has no Node, or the Node none.
     pub own_cidrs: Option<Vec<IpNetwork>>,
     /// The others.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
     /// What a person may want to know about the others.
     pub notes: Vec<String>,
 }
@@ -46,12 +48,12 @@ impl Record {
             .collect();
         let mac = annotation(VTEP_MAC).and_then(|mac| mac.parse::<Mac>().ok());
         Self {
-            node: Node {
+            node: Arc::new(Node {
                 name: name.to_owned(),
                 vtep_mac: mac.map_or_else(|| vtep_mac(name), Mac::bytes),
                 pod_cidrs: pod_cidrs(object),
                 endpoints,
-            },
+            }),
             created: object.metadata.creation_timestamp.clone(),
             is_deleting: object.metadata.deletion_timestamp.is_some(),
             capabilities: annotation(CAPABILITIES),
@@ -101,22 +103,14 @@ impl Set {
                 .then(age)
                 .then(a.node.name.cmp(&b.node.name))
         });
-        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        let mut taken: HashMap<Claim, &str> = HashMap::with_capacity(2 * owners.len());
         for record in owners {
             let node = &record.node;
-            let claims: Vec<String> = node
-                .pod_cidrs
-                .iter()
-                .map(|cidr| format!("pod CIDR {cidr}"))
-                .chain(
-                    node.endpoints
-                        .iter()
-                        .map(|ip| format!("underlay address {ip}")),
-                )
-                .collect();
-            let lost = claims
-                .iter()
-                .find_map(|claim| Some((claim, taken.get(claim)?)));
+            let cidrs = node.pod_cidrs.iter().map(|cidr| Claim::PodCidr(*cidr));
+            let endpoints = node.endpoints.iter().map(|ip| Claim::Endpoint(*ip));
+            let claims = cidrs.chain(endpoints);
+            let mut others = claims.clone();
+            let lost = others.find_map(|claim| Some((claim, taken.get(&claim)?)));
             if node.name == config.node_name {
                 seen.own_cidrs = Some(node.pod_cidrs.clone());
             } else if let Some((claim, owner)) = lost {
@@ -132,14 +126,14 @@ impl Set {
                 continue;
             } else {
                 seen.notes.extend(disagreement(record, config));
-                let mut node = node.clone();
+                let mut node = Arc::clone(node);
                 // Nobody knows yet where it is: its daemon says so when it runs.
-                if node.endpoints.is_empty() {
-                    node.pod_cidrs.clear();
+                if node.endpoints.is_empty() && !node.pod_cidrs.is_empty() {
+                    Arc::make_mut(&mut node).pod_cidrs.clear();
                 }
                 seen.nodes.push(node);
             }
-            taken.extend(claims.into_iter().map(|claim| (claim, node.name.as_str())));
+            taken.extend(claims.map(|claim| (claim, &*node.name)));
         }
         seen.nodes.sort_by(|a, b| a.name.cmp(&b.name));
         seen

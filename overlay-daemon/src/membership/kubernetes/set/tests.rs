@@ -54,7 +54,7 @@ fn config() -> Config {
 
 fn names(set: &Set) -> Vec<String> {
     let nodes = set.seen(&config()).nodes.into_iter();
-    nodes.map(|node| node.name).collect()
+    nodes.map(|node| node.name.clone()).collect()
 }
 
 #[test]
@@ -181,10 +181,10 @@ proptest! {
         // And nobody shares a CIDR or an address with another.
         let mut taken = std::collections::BTreeSet::new();
         for node in fresh.seen(&config()).nodes {
-            for cidr in node.pod_cidrs {
+            for cidr in &node.pod_cidrs {
                 prop_assert!(taken.insert(cidr.to_string()), "{cidr} twice");
             }
-            for endpoint in node.endpoints {
+            for endpoint in &node.endpoints {
                 prop_assert!(taken.insert(endpoint.to_string()), "{endpoint} twice");
             }
         }
