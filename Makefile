@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := build
 .PHONY: build fast-path image test test-k8s soak demo bench bench-peers lint deps missing install clean
 
-PROGRAMS := heddle-cni heddle
+PROGRAMS := dist/heddle-cni dist/heddle
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
 MUSL    := $(shell uname -m)-unknown-linux-musl
 # What the shipped programs are built for: static musl where rustup has it, static glibc otherwise.
@@ -34,8 +34,8 @@ ABSENT = $(foreach part,$(PARTS),$(shell command -v $(firstword $(subst :, ,$(pa
 build: ## The static programs, in dist/
 	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo build --locked --profile dist --target $(TARGET) -p heddle
 	RUSTFLAGS="$(RUSTFLAGS) $(STATIC)" cargo rustc --locked --profile dist-plugins --target $(TARGET) -p heddle-cni -- $(IN_PLACE)
-	install -D -t dist $(OUTPUT)/$(TARGET)/dist/heddle $(OUTPUT)/$(TARGET)/dist-plugins/heddle-cni
-	@stat -c '%n: %s bytes, for $(TARGET)' $(PROGRAMS:%=dist/%)
+	install -D -t dist $(OUTPUT)/$(TARGET)/dist-plugins/heddle-cni $(OUTPUT)/$(TARGET)/dist/heddle
+	@stat -c '%n: %s bytes, for $(TARGET)' $(PROGRAMS)
 
 image: build ## The container image for Kubernetes, dist/heddle-image.tar (`ctr image import`, `podman load`)
 	cargo build --locked --quiet -p lab --bin image
