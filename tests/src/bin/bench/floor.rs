@@ -32,6 +32,11 @@ impl Floor {
         Ok(Floor { node, pod })
     }
 
+    /// Where the bridge is.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// Adds the pod's link, and removes it.
     pub fn round(&self, clock: &mut Clock) -> Result {
         self.node.run(|| {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod chain;
+mod crowd;
 mod duel;
 mod floor;
 mod leases;
@@ -32,10 +33,11 @@ use crate::side::Side;
 type Section = fn(&[Side]) -> Result<Findings>;
 
 /// In the order of the table.
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("start", start::run),
     ("pod", pod::run),
     ("leases", leases::run),
+    ("crowd", crowd::run),
     ("parallel", parallel::run),
     ("chain", chain::run),
     ("peers", |_| peers::run()),
