@@ -13,6 +13,7 @@ use netlink::{Handle, Link};
 
 use self::conf::BandwidthConf;
 use crate::error::{Failures, kernel};
+use crate::links;
 use crate::sandbox;
 use crate::stale;
 use crate::undo::Undo;
@@ -79,14 +80,12 @@ impl Plugin for Bandwidth {
         let is_stale = stale::marks(call, identity::ALIAS_MAX);
         let mut host = Handle::new().map_err(kernel)?;
         let mut failures = Failures::default();
-        let links = host.links().map_err(kernel)?;
-        for link in &links {
-            let is_stale = link.alias.as_deref().is_some_and(&is_stale);
-            if is_stale && link.kind.as_deref() == Some("ifb") {
-                failures.note(shape::remove_ifb(&mut host, &link.name));
-            }
-        }
-        failures.note(reference::collect(&mut host, &links, network, valid));
+        let all = host.links().map_err(kernel)?;
+        let is_stale_ifb = |link: &&Link| {
+            link.kind.as_deref() == Some("ifb") && link.alias.as_deref().is_some_and(&is_stale)
+        };
+        failures.note(links::delete(all.iter().filter(is_stale_ifb)));
+        failures.note(reference::collect(&mut host, &all, network, valid));
         failures.into_result()
     }
 

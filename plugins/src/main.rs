@@ -14,6 +14,7 @@ mod host_device;
 mod ipam;
 mod ipvlan;
 mod keys;
+mod links;
 mod loopback;
 mod mac_spoof;
 mod macvlan;

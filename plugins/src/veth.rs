@@ -6,6 +6,7 @@ use netlink::netns::Netns;
 use netlink::{Handle, Link, Mac, Request, link};
 
 use crate::error::{kernel, unless_missing};
+use crate::links;
 use crate::sandbox;
 use crate::stale;
 use crate::undo::Undo;
@@ -129,15 +130,11 @@ fn remove_host_end(call: &Call) -> Result<bool> {
 /// What the kernel said.
 pub fn collect(call: &Call) -> Result<()> {
     let is_stale = stale::marks(call, identity::ALIAS_MAX);
-    let mut host = Handle::new().map_err(kernel)?;
-    let links = host.links().map_err(kernel)?;
-    let stale = links
-        .iter()
-        .filter(|link| link.alias.as_deref().is_some_and(&is_stale));
-    for link in stale {
-        unless_missing(host.execute(vec![link::delete(link.index)]))?;
-    }
-    Ok(())
+    let all = Handle::new()
+        .and_then(|mut host| host.links())
+        .map_err(kernel)?;
+    let is_stale = |link: &&Link| link.alias.as_deref().is_some_and(&is_stale);
+    links::delete(all.iter().filter(is_stale))
 }
 
 /// The number of a link that must be there.

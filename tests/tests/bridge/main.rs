@@ -55,6 +55,10 @@ fn main() -> ExitCode {
             networks::only_what_leaves_the_subnet_is_masqueraded,
         ),
         case(
+            "gc_of_many_waits_for_few",
+            networks::gc_of_many_waits_for_few,
+        ),
+        case(
             "ipv6_is_usable_when_add_returns",
             networks::ipv6_is_usable_when_add_returns,
         ),

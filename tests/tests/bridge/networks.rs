@@ -6,6 +6,7 @@ use lab::probe::{TcpEcho, exchange, ping};
 use lab::{Result, Snapshot, conf};
 use serde_json::{Value, json};
 use std::net::{IpAddr, UdpSocket};
+use std::time::Instant;
 
 pub fn pods_reach_each_other_and_the_gateway() -> Result {
     let lab = Lab::new()?;
@@ -298,5 +299,33 @@ pub fn ipv6_is_usable_when_add_returns() -> Result {
         assert_eq!(shown.contains("nodad"), !probing, "{shown}");
         ping(pod.space(), "fd88::1".parse()?)?;
     }
+    Ok(())
+}
+
+/// The kernel waits for each link that goes; for many they are not one after the other.
+pub fn gc_of_many_waits_for_few() -> Result {
+    const STALE: u32 = 32;
+    const SINGLE: u32 = 4;
+    let lab = Lab::new()?;
+    let conf = conf::bridge(json!({}));
+    let pods = (0..SINGLE).map(|number| lab.add(&conf, &format!("single{number}")));
+    let pods: Vec<_> = pods.collect::<Result<_>>()?;
+    let start = Instant::now();
+    for (pod, _) in &pods {
+        lab.plugins.del(&conf, pod)?.done()?;
+    }
+    let single = start.elapsed() / SINGLE;
+    let (living, result) = lab.add(&conf, "living")?;
+    for number in 0..STALE {
+        lab.add(&conf, &format!("stale{number}"))?;
+    }
+    let start = Instant::now();
+    lab.plugins.gc(&conf, &[("living", "eth0")])?.done()?;
+    let all = start.elapsed();
+    let left = sh(lab.node.space(), "ip -br link show type veth")?;
+    assert_eq!(left.lines().count(), 1, "{left}");
+    lab.plugins.check(&conf, &living, &result)?.done()?;
+    let at_most = single * STALE / 2;
+    assert!(all < at_most, "{all:?} for {STALE}, {single:?} for one");
     Ok(())
 }
