@@ -1,7 +1,7 @@
 //! The daemon may die at any time: packets do not notice, the kernel is not written, and cleaning up is another matter.
 use anyhow::ensure;
 use lab::inspect::sh;
-use lab::probe::{LossMeter, UdpEcho};
+use lab::probe::{LossMeter, UdpEcho, ping};
 use lab::{Result, Snapshot};
 
 use lab::overlay::{Cluster, NODES};
@@ -13,8 +13,11 @@ pub fn killed() -> Result {
         .map(|family| UdpEcho::start(pods[2].pod.space(), (pods[2].addresses[family], 7).into()));
     let mut meters = Vec::new();
     for echo in echoes.iter().flatten() {
-        meters.push(LossMeter::start(pods[0].pod.space(), echo.address())?);
-        meters.push(LossMeter::start(pods[1].pod.space(), echo.address())?);
+        for pod in &pods[..2] {
+            // A new pod may not be found over IPv6 at the first try: the kernel joins its multicast group a moment later.
+            ping(pod.pod.space(), echo.address().ip())?;
+            meters.push(LossMeter::start(pod.pod.space(), echo.address())?);
+        }
     }
     ensure!(meters.len() == 4, "an echo is missing");
     for round in 0..20 {
