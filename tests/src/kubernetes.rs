@@ -19,7 +19,7 @@ use anyhow::bail;
 pub use control::Control;
 pub use image::BUSYBOX;
 pub use kubectl::Kubectl;
-pub use liar::{Answer, Liar};
+pub use liar::{Answer, Liar, node};
 pub use many_nodes::ManyNodes;
 pub use worker::Worker;
 

@@ -14,7 +14,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::{Result, Space};
+use crate::overlay::Member;
+use crate::{Fabric, Result, Space};
 
 /// How the server answers.
 #[derive(Clone, Debug)]
@@ -45,9 +46,48 @@ pub struct Liar(Arc<Mutex<Served>>);
 /// `410 Gone`, as a watch says it: the list has to be read anew.
 const GONE: &str = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old resource version","reason":"Expired","code":410}}"#;
 
+/// A Node as kubelet, Kubernetes and a daemon have written it.
+pub fn node(name: &str, endpoint: &str, cidr: &str) -> (String, Value) {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": name, "resourceVersion": "900", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": {"heddle.dev/endpoints": endpoint, "heddle.dev/capabilities": "vni=1,vxlan-port=8472"},
+        },
+        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
+        "status": {},
+    });
+    (name.to_owned(), node)
+}
+
 impl Liar {
+    /// Serves at the router of a fabric's switch 1, beside a member that will ask it, host `host` there.
+    pub fn with_member(
+        fabric: &Fabric,
+        name: &str,
+        host: u8,
+        answer: Answer,
+    ) -> Result<(Liar, Member)> {
+        // A port for each that asks.
+        let server = SocketAddr::new([192, 0, 1, 1].into(), 8000 + u16::from(host));
+        let liar = Self::start(fabric.space(), server, answer)?;
+        let config = "membership = \"kubernetes\"\nkubeconfig = \"/etc/heddle/kubeconfig\"";
+        let member = Member::new(fabric, name, 1, host, config)?;
+        let client = format!(
+            "apiVersion: v1\nkind: Config\n\
+             clusters: [{{name: c, cluster: {{server: \"http://{server}\"}}}}]\n\
+             users: [{{name: u, user: {{token: any}}}}]\n\
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
+             current-context: x\n"
+        );
+        member
+            .node
+            .run(|| std::fs::write("/etc/heddle/kubeconfig", client))?;
+        Ok((liar, member))
+    }
+
     /// Serves by HTTP at an address of a place.
-    pub fn start(space: &Space, address: SocketAddr, answer: Answer) -> Result<Liar> {
+    fn start(space: &Space, address: SocketAddr, answer: Answer) -> Result<Liar> {
         let liar = Liar(Arc::new(Mutex::new(Served {
             answer,
             version: 1000,

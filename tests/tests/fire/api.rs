@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use lab::inspect::sh;
-use lab::kubernetes::{Answer, Liar};
+use lab::kubernetes::{self, Answer, Liar};
 use lab::overlay::Member;
 use lab::{Fabric, Result, wait};
 use serde_json::{Value, json};
@@ -13,17 +13,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node(number: usize, endpoint: &str, cidr: &str) -> (String, Value) {
-    let name = format!("node-{number}");
-    let node = json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {
-            "name": name, "resourceVersion": "900", "creationTimestamp": "2026-01-01T00:00:00Z",
-            "annotations": {"heddle.dev/endpoints": endpoint, "heddle.dev/capabilities": "vni=1,vxlan-port=8472"},
-        },
-        "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
-        "status": {},
-    });
-    (name, node)
+    kubernetes::node(&format!("node-{number}"), endpoint, cidr)
 }
 
 fn honest(number: usize, side: usize) -> (String, Value) {
@@ -41,17 +31,7 @@ fn truth(nodes: usize) -> BTreeMap<String, Value> {
 fn lab(api: &Answer) -> Result<(Fabric, Liar, Member)> {
     let fabric = Fabric::new()?;
     fabric.switch(1)?;
-    let liar = Liar::start(fabric.space(), "192.0.1.1:8001".parse()?, api.clone())?;
-    let config = "membership = \"kubernetes\"\nkubeconfig = \"/etc/heddle/kubeconfig\"";
-    let mut member = Member::new(&fabric, "node-0", 1, 11, config)?;
-    let client = "apiVersion: v1\nkind: Config\n\
-        clusters: [{name: c, cluster: {server: \"http://192.0.1.1:8001\"}}]\n\
-        users: [{name: u, user: {token: any}}]\n\
-        contexts: [{name: x, context: {cluster: c, user: u}}]\n\
-        current-context: x\n";
-    member
-        .node
-        .run(|| std::fs::write("/etc/heddle/kubeconfig", client))?;
+    let (liar, mut member) = Liar::with_member(&fabric, "node-0", 11, api.clone())?;
     member.start()?;
     Ok((fabric, liar, member))
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod chain;
+mod changes;
 mod crowd;
 mod duel;
 mod floor;
@@ -33,7 +34,7 @@ use crate::side::Side;
 type Section = fn(&[Side]) -> Result<Findings>;
 
 /// In the order of the table.
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("start", start::run),
     ("pod", pod::run),
     ("leases", leases::run),
@@ -41,6 +42,7 @@ const SECTIONS: [(&str, Section); 8] = [
     ("parallel", parallel::run),
     ("chain", chain::run),
     ("peers", |_| peers::run()),
+    ("changes", |_| changes::run()),
     ("packet", |_| packet::run()),
 ];
 

@@ -1,10 +1,9 @@
-//! A large cluster as one of its nodes sees it: how long the kernel takes to be told of all, of a tenth, of one; what the
+//! A large cluster as one of its nodes sees it: how long the kernel takes to be told of all, or of a tenth; what the
 //! daemon weighs, and what it does when there is nothing to do.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,21 +11,15 @@ use anyhow::{Context, ensure};
 use lab::overlay::Member;
 use lab::{Fabric, Node, Result, wait};
 use netlink::link::{Vxlan, VxlanInfo};
-use netlink::{Event, FdbEntry, Handle, Mac, Monitor, Neighbour, Request, Route, RouteFilter};
-use nix::poll::{PollFd, PollFlags, poll};
+use netlink::{FdbEntry, Handle, Mac, Neighbour, Request, Route, RouteFilter};
 
 use crate::progress;
 use crate::row::{Findings, Line, Plot, Row};
-use crate::times::{MEDIAN, Times};
 
 const SIZES: [u16; 4] = [100, 1_000, 5_000, 10_000];
-/// Sizes at which single changes are timed, each with how many of them.
-const EVENTS: [(u16, usize); 2] = [(10, 60), (5_000, 60)];
 const IDLE: u16 = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Longer than any pass: what a change has set off is over.
-const CALM: Duration = Duration::from_millis(150);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Ours, as the daemon's routes carry it.
 const PROTOCOL: u8 = 176;
 
@@ -107,23 +100,15 @@ pub fn run() -> Result<Findings> {
             },
         ],
     });
-    for (number, (size, changes)) in (20..).zip(EVENTS) {
-        progress(&format!("peers: one change among {size}"));
-        let mut large = Large::new(&fabric, number, size)?;
-        large.start()?;
-        let mut times = Times::default();
-        for change in 0..changes {
-            thread::sleep(CALM);
-            times.push(large.event(change)?);
-        }
-        for (rank, name) in [(MEDIAN, "p50"), (99, "p99")] {
-            let id = format!("peers.event.{size}.{name}");
-            let what = format!("one change among {size} peers, file to kernel row, {name}");
-            findings.rows.push(Row::time(id, what, &times, rank));
-        }
-        large.member.stop(true)?;
-    }
     Ok(findings)
+}
+
+/// The lab's own range would be too small for thousands of nodes.
+pub fn in_any_range(member: &Member) -> Result {
+    member.node.run(|| -> Result {
+        let config = fs::read_to_string("/etc/heddle/heddle.toml")?.replace("cluster_cidrs", "#");
+        Ok(fs::write("/etc/heddle/heddle.toml", config)?)
+    })
 }
 
 fn millis(time: Duration) -> f64 {
@@ -131,7 +116,7 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// The underlay address, which differs once the peer has moved, and the pod CIDR of peer `n`.
-fn peer(n: u16, moved: bool) -> (Ipv4Addr, String) {
+pub fn peer(n: u16, moved: bool) -> (Ipv4Addr, String) {
     let [high, low] = n.to_be_bytes();
     (
         Ipv4Addr::new(198, 18 + u8::from(moved), high, low),
@@ -140,23 +125,18 @@ fn peer(n: u16, moved: bool) -> (Ipv4Addr, String) {
 }
 
 /// A node whose file names many peers.
-struct Large {
-    member: Member,
+pub struct Large {
+    pub member: Member,
     size: u16,
     moved: BTreeSet<u16>,
 }
 
 impl Large {
-    fn new(fabric: &Fabric, number: u8, size: u16) -> Result<Large> {
+    pub fn new(fabric: &Fabric, number: u8, size: u16) -> Result<Large> {
         let config = "membership = \"static\"\nmasquerade = false";
         let name = format!("large{number}");
         let member = Member::new(fabric, &name, 1, 11 + number, config)?;
-        member.node.run(|| -> Result {
-            // The lab's own range would be too small.
-            let config =
-                fs::read_to_string("/etc/heddle/heddle.toml")?.replace("cluster_cidrs", "#");
-            Ok(fs::write("/etc/heddle/heddle.toml", config)?)
-        })?;
+        in_any_range(&member)?;
         let large = Large {
             member,
             size,
@@ -187,23 +167,8 @@ impl Large {
         })
     }
 
-    /// Starts the daemon and waits for the last route.
     fn start(&mut self) -> Result<Duration> {
-        let start = Instant::now();
-        self.member.start()?;
-        let ours = RouteFilter {
-            protocol: Some(PROTOCOL),
-            ..RouteFilter::default()
-        };
-        self.member.node.run(|| {
-            let mut handle = Handle::new()?;
-            wait::until(PATIENCE, "all routes", || {
-                let routes = handle.routes(ours)?.len();
-                ensure!(routes == usize::from(self.size), "{routes} routes");
-                Ok(())
-            })
-        })?;
-        Ok(start.elapsed())
+        start(&mut self.member, self.size)
     }
 
     /// Starts it anew: how long until it knows that nothing is to be done, and what it did.
@@ -236,23 +201,13 @@ impl Large {
         Ok(start.elapsed())
     }
 
-    /// One peer moves: from the file's rename to the row in the kernel.
-    fn event(&mut self, change: usize) -> Result<Duration> {
-        let n = u16::try_from(change)? % self.size;
+    /// One peer moves, or back.
+    pub fn change_one(&mut self, n: u16) -> Result<Instant> {
+        let n = n % self.size;
         if !self.moved.remove(&n) {
             self.moved.insert(n);
         }
-        let mut events = self.member.node.run(Monitor::route)?;
-        let start = self.write()?;
-        let deadline = start + PATIENCE;
-        let mut told = false;
-        while !told {
-            ensure!(Instant::now() < deadline, "no row has changed");
-            let mut waiting = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
-            poll(&mut waiting, 1_000_u16)?;
-            events.drain(|event| told |= matches!(event, Event::Neighbour(_)))?;
-        }
-        Ok(start.elapsed())
+        self.write()
     }
 
     /// What the daemon does while nothing happens.
@@ -270,6 +225,25 @@ impl Large {
             Row::new("peers.idle.wakeups", what("wake-ups"), "a second", wakeups),
         ])
     }
+}
+
+/// Starts a daemon with `size` peers and waits for the last route.
+pub fn start(member: &mut Member, size: u16) -> Result<Duration> {
+    let start = Instant::now();
+    member.start()?;
+    let ours = RouteFilter {
+        protocol: Some(PROTOCOL),
+        ..RouteFilter::default()
+    };
+    member.node.run(|| {
+        let mut handle = Handle::new()?;
+        wait::until(PATIENCE, "all routes", || {
+            let routes = handle.routes(ours)?.len();
+            ensure!(routes == usize::from(size), "{routes} routes");
+            Ok(())
+        })
+    })?;
+    Ok(start.elapsed())
 }
 
 fn device(handle: &mut Handle) -> Result<u32> {
