@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 use serde_json::{Deserializer, Value};
 
-use crate::runtime::Conflist;
-use crate::{AddResult, Call, Env, Plugin, Reply, Result, serve};
+use crate::runtime::{Conflist, cache};
+use crate::{AddResult, Call, Env, Plugin, Reply, Result, Version, serve};
 
 /// A plugin that has nothing to do.
 struct Idle;
@@ -65,6 +66,17 @@ pub fn conflist(bytes: &[u8]) {
     let _ = Conflist::parse(bytes);
 }
 
+/// A file of the runtime's cache of results. Whatever attachment it speaks of, its file stands in that directory.
+pub fn cached(bytes: &[u8]) {
+    if let Ok(result) = cache::result_in(bytes) {
+        let _ = result.to_json(Version::LATEST);
+    }
+    if let Some(found) = cache::attachment_in(bytes, "lab") {
+        let file = cache::file(Path::new("/cache"), "lab", &found.attachment);
+        assert_eq!(file.parent(), Some(Path::new("/cache/results")), "{file:?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -72,6 +84,20 @@ mod tests {
     use super::*;
 
     const LIST: &str = r#"{"cniVersion":"1.0.0","cniVersions":["0.4.0","1.0.0"],"name":"lab","disableGC":true,"plugins":[{"type":"bridge","capabilities":{"ips":true}},{"type":"portmap"}]}"#;
+
+    const CACHED: &str = r#"{"kind":"cniCacheV1","containerId":"c1","config":"e30=","ifName":"eth0","networkName":"lab","netns":"/run/netns/x","cniArgs":[["K8S_POD_NAME","p"]],"capabilityArgs":{"portMappings":[]},"result":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/run/netns/x"}],"ips":[{"address":"10.1.0.2/24","gateway":"10.1.0.1","interface":0}],"routes":[{"dst":"0.0.0.0/0"}],"dns":{}}}"#;
+
+    type Change = (prop::sample::Index, u8);
+
+    /// With a few bytes that are others.
+    fn changed(text: &str, changes: Vec<Change>) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -81,15 +107,29 @@ mod tests {
             call(&bytes);
         }
 
-        /// A list with a few bytes that are others.
         #[test]
-        fn almost_a_list(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
-            let mut bytes = LIST.as_bytes().to_vec();
-            for (at, byte) in changes {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            conflist(&bytes);
+        fn almost_a_list(changes in prop::collection::vec(any::<Change>(), 0..4)) {
+            conflist(&changed(LIST, changes));
+        }
+
+        #[test]
+        fn any_file_of_the_cache(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            cached(&bytes);
+        }
+
+        #[test]
+        fn almost_a_file_of_the_cache(changes in prop::collection::vec(any::<Change>(), 0..4)) {
+            cached(&changed(CACHED, changes));
+        }
+    }
+
+    #[test]
+    fn names_in_the_cache_stay_in_it() {
+        cached(CACHED.as_bytes());
+        assert!(cache::attachment_in(CACHED.as_bytes(), "lab").is_some());
+        for (name, other) in [("\"c1\"", "\"../../c1\""), ("\"eth0\"", "\"/../eth0\"")] {
+            let planted = CACHED.replace(name, other);
+            assert!(cache::attachment_in(planted.as_bytes(), "lab").is_none());
         }
     }
 

@@ -12,6 +12,7 @@ pub mod delegate;
 mod door;
 mod error;
 mod exec;
+pub mod files;
 mod fold;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -2,7 +2,7 @@
 //!
 //! Reference: `libcni/api.go` of github.com/containernetworking/cni. Errors carry the code of the plugin that failed.
 
-mod cache;
+pub(crate) mod cache;
 mod conflist;
 
 use std::path::PathBuf;

@@ -17,6 +17,7 @@
 pub(crate) mod chain;
 pub(crate) mod element;
 mod expr;
+mod parting;
 pub(crate) mod rule;
 mod set;
 mod transaction;
@@ -28,6 +29,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterProtoFamily};
 pub use self::chain::{Chain, ChainInfo, Hook};
 pub use self::element::{Element, Value};
 pub use self::expr::{Expr, Service};
+use self::parting::Parting;
 pub use self::rule::{RuleHandle, RuleInfo};
 pub use self::set::{DataMap, Key, Set, Type};
 pub use self::transaction::Transaction;
@@ -67,9 +69,9 @@ pub struct Table {
     pub name: &'static str,
 }
 
-/// One netfilter socket in one network namespace.
+/// One netfilter socket in one network namespace; closed before what closes it without a wait.
 #[derive(Debug)]
-pub struct Handle(Socket);
+pub struct Handle(Socket, Option<Parting>);
 
 impl Handle {
     /// Opens a handle on the calling thread's network namespace.
@@ -77,7 +79,8 @@ impl Handle {
     /// # Errors
     /// When the kernel has no netfilter netlink.
     pub fn new() -> Result<Self> {
-        Socket::open(netlink_sys::protocols::NETLINK_NETFILTER).map(Self)
+        let socket = Socket::open(netlink_sys::protocols::NETLINK_NETFILTER)?;
+        Ok(Self(socket, None))
     }
 
     /// Opens a handle on another network namespace.
@@ -169,6 +172,12 @@ impl Handle {
     /// When the kernel cannot be asked.
     pub fn elements(&mut self, table: Table, set: &str) -> Result<Vec<Element>> {
         element::list(&mut self.0, table, set)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.1 = parting::part_with(&self.0);
     }
 }
 

@@ -2,7 +2,8 @@
 //! reached by [`crate::netns::Netns::run`].
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -26,8 +27,8 @@ impl<P: AsRef<Path>> Tree<P> {
     /// # Errors
     /// When there is no such setting, or it cannot be read.
     pub fn get(&self, key: &str) -> Result<String> {
-        let text =
-            fs::read_to_string(self.path(key)).map_err(Error::io(format!("read sysctl {key}")))?;
+        let text = self.path(key).and_then(fs::read_to_string);
+        let text = text.map_err(Error::io(format!("read sysctl {key}")))?;
         Ok(text.trim().to_owned())
     }
 
@@ -36,7 +37,9 @@ impl<P: AsRef<Path>> Tree<P> {
     /// # Errors
     /// When there is no such setting, or it cannot be written.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
-        fs::write(self.path(key), value).map_err(Error::io(format!("set sysctl {key} to {value}")))
+        let path = self.path(key);
+        path.and_then(|path| fs::write(path, value))
+            .map_err(Error::io(format!("set sysctl {key} to {value}")))
     }
 
     /// Writes a setting unless it has that value already, and says whether it had to.
@@ -50,8 +53,16 @@ impl<P: AsRef<Path>> Tree<P> {
         self.set(key, value).map(|()| true)
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.0.as_ref().join(key)
+    /// Keys also come from files that were written earlier: none of them leads out of the tree.
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        let mut parts = Path::new(key).components();
+        match parts.all(|part| matches!(part, Component::Normal(_))) {
+            true => Ok(self.0.as_ref().join(key)),
+            false => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this is no path below /proc/sys",
+            )),
+        }
     }
 }
 
@@ -77,4 +88,29 @@ pub fn set(key: &str, value: &str) -> Result<()> {
 /// As there.
 pub fn ensure(key: &str, value: &str) -> Result<bool> {
     PROC_SYS.ensure(key, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_leads_out_of_the_tree() {
+        let outside = std::env::temp_dir().join(format!("heddle-sysctl-{}", std::process::id()));
+        fs::write(&outside, "as it was").unwrap();
+        let tree = Tree::new("/tmp/heddle-no-such-tree");
+        let name = outside.file_name().unwrap().to_str().unwrap();
+        for key in [
+            outside.to_str().unwrap(),
+            &format!("../{name}"),
+            &format!("net/../../{name}"),
+        ] {
+            assert!(
+                tree.get(key).is_err() && tree.set(key, "ours").is_err(),
+                "{key}"
+            );
+        }
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "as it was");
+        fs::remove_file(&outside).unwrap();
+    }
 }

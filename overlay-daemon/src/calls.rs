@@ -1,11 +1,14 @@
 //! The calls of the plugins on this node, as they write them down themselves: a line each, in a file of the daemon's.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use cni::files;
+use nix::fcntl::OFlag;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -16,6 +19,14 @@ use crate::config::Config;
 const EMPTY: Duration = Duration::from_secs(5);
 /// A plugin that has the file open still writes its line within this time.
 const SETTLE: Duration = Duration::from_millis(200);
+/// What is read of it, in bytes: tens of thousands of calls.
+const MOST: u64 = 1 << 20;
+/// The calls that are counted, and what becomes of them.
+const COMMANDS: [&str; 5] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
+const RESULTS: [&str; 2] = ["ok", "error"];
+/// Far more plugins than there are, with longer names.
+const MOST_PLUGINS: usize = 64;
+const LONGEST_NAME: usize = 32;
 /// Upper bounds in seconds: a pod's ADD takes milliseconds, one that waits for a lock seconds.
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
@@ -45,6 +56,7 @@ pub async fn run(config: &Config, calls: Calls) {
         );
         return std::future::pending().await;
     }
+    let mut counter = Counter::new(calls);
     loop {
         tokio::time::sleep(EMPTY).await;
         let size = fs::metadata(&file).map(|meta| meta.len());
@@ -58,10 +70,11 @@ pub async fn run(config: &Config, calls: Calls) {
         match replace(&file) {
             Ok(mut full) => {
                 tokio::time::sleep(SETTLE).await;
-                let mut lines = String::new();
-                // What is no text is no call.
-                let _ = full.read_to_string(&mut lines);
-                lines.lines().for_each(|line| count(line, &calls));
+                let mut bytes = Vec::new();
+                // As far as it can be read.
+                let _ = full.by_ref().take(MOST).read_to_end(&mut bytes);
+                let lines = String::from_utf8_lossy(&bytes);
+                lines.lines().for_each(|line| counter.count(line));
             }
             Err(error) => tracing::warn!("cannot empty {}: {error}", file.display()),
         }
@@ -73,6 +86,7 @@ fn make(file: &Path) -> io::Result<()> {
         .append(true)
         .create(true)
         .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(file)?;
     Ok(())
 }
@@ -82,28 +96,59 @@ fn make(file: &Path) -> io::Result<()> {
 fn replace(file: &Path) -> io::Result<File> {
     let full = File::open(file)?;
     let fresh = file.with_extension("new");
-    make(&fresh)?;
+    files::create(&fresh, 0o600)?;
     fs::rename(&fresh, file)?;
     Ok(full)
 }
 
-/// Counts the call that a line tells of; what is no such line tells of none.
-pub(crate) fn count(line: &str, calls: &Calls) {
-    let mut words = line.split(' ');
-    let (Some(plugin), Some(command), Some(result), Some(micros)) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return;
-    };
-    let Ok(micros) = micros.parse::<u32>() else {
-        return;
-    };
-    let labels = Labels {
-        plugin: plugin.to_owned(),
-        command: command.to_owned(),
-        result: result.to_owned(),
-    };
-    calls
-        .get_or_create(&labels)
-        .observe(f64::from(micros) / 1e6);
+/// Counts calls, under as few names as there are plugins: each combination of labels is kept for ever.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    calls: Calls,
+    plugins: BTreeSet<String>,
+}
+
+impl Counter {
+    pub(crate) fn new(calls: Calls) -> Self {
+        Self {
+            calls,
+            plugins: BTreeSet::new(),
+        }
+    }
+
+    /// Counts the call that a line tells of; what is no such line tells of none.
+    pub(crate) fn count(&mut self, line: &str) {
+        let words: Vec<&str> = line.splitn(5, ' ').collect();
+        let [plugin, command, result, micros] = words[..] else {
+            return;
+        };
+        let Ok(micros) = micros.parse::<u32>() else {
+            return;
+        };
+        if !COMMANDS.contains(&command) || !RESULTS.contains(&result) || !self.is_plugin(plugin) {
+            return;
+        }
+        let labels = Labels {
+            plugin: plugin.to_owned(),
+            command: command.to_owned(),
+            result: result.to_owned(),
+        };
+        let histogram = self.calls.get_or_create(&labels);
+        histogram.observe(f64::from(micros) / 1e6);
+    }
+
+    /// Under how many names of plugins it has counted.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn names(&self) -> usize {
+        self.plugins.len()
+    }
+
+    fn is_plugin(&mut self, name: &str) -> bool {
+        if self.plugins.contains(name) {
+            return true;
+        }
+        let is_name = name.bytes().all(|c| c.is_ascii_lowercase() || c == b'-');
+        let is_new = is_name && name.len() <= LONGEST_NAME && self.plugins.len() < MOST_PLUGINS;
+        is_new && self.plugins.insert(name.to_owned())
+    }
 }

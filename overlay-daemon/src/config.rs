@@ -3,12 +3,13 @@
 mod check;
 mod secret;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Serialized};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +162,23 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn load(file: &Path, flags: impl Serialize) -> Result<Self, Invalid> {
+        if !file.is_file() {
+            return Err(Invalid(format!(
+                "there is no configuration {}: write one (conf/heddle.toml is an example), or name it with --config",
+                file.display()
+            )));
+        }
+        let text = fs::read_to_string(file)
+            .map_err(|error| Invalid(format!("cannot read {}: {error}", file.display())))?;
+        let mut config = Self::parse(&text, file, flags)?;
+        let mode = file.metadata().map(|meta| meta.permissions().mode());
+        let is_private = mode.is_ok_and(|mode| mode & 0o077 == 0);
+        config.exposed = (!config.keys.is_empty() && !is_private).then(|| file.to_path_buf());
+        Ok(config)
+    }
+
+    /// [`Config::load`] of what stands in the file.
+    pub(crate) fn parse(text: &str, file: &Path, flags: impl Serialize) -> Result<Self, Invalid> {
         let defaults = Self::default();
         // Only what is a key: other programs of Heddle's have variables of their own.
         let keys = serde_json::to_value(&defaults).unwrap_or_default();
@@ -170,22 +188,15 @@ impl Config {
             .flatten()
             .map(|(key, _)| key.as_str())
             .collect();
-        if !file.is_file() {
-            return Err(Invalid(format!(
-                "there is no configuration {}: write one (conf/heddle.toml is an example), or name it with --config",
-                file.display()
-            )));
-        }
-        let mut config: Self = Figment::from(Serialized::defaults(&defaults))
-            .merge(Toml::file_exact(file))
+        let table: toml::Table =
+            toml::from_str(text).map_err(|error| Invalid(slip(&error, text, file)))?;
+        let config: Self = Figment::from(Serialized::defaults(&defaults))
+            .merge(Serialized::defaults(table))
             .merge(Env::prefixed("HEDDLE_").only(&keys))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| Invalid(explain(&error, file)))?;
         config.check().map_err(Invalid)?;
-        let mode = file.metadata().map(|meta| meta.permissions().mode());
-        let is_private = mode.is_ok_and(|mode| mode & 0o077 == 0);
-        config.exposed = (!config.keys.is_empty() && !is_private).then(|| file.to_path_buf());
         Ok(config)
     }
 
@@ -227,15 +238,28 @@ impl Config {
     }
 }
 
+/// Says what is wrong with a key, and of a secret no more than that it is wrong.
 fn explain(error: &figment::Error, file: &Path) -> String {
     let key = match error.path.is_empty() {
         true => String::new(),
         false => format!("\"{}\": ", error.path.join(".")),
     };
+    let what = match error.path.first() {
+        Some(key) if key == "keys" => "this is no list of secrets, each in quotes".to_owned(),
+        _ => error.kind.to_string(),
+    };
+    let file = file.display();
+    format!("{file}: {key}{what}; see conf/heddle.toml for every key")
+}
+
+/// Names the line of a slip of the pen, but does not show it: a secret may stand there.
+fn slip(error: &toml::de::Error, text: &str, file: &Path) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    let file = file.display();
     format!(
-        "{}: {key}{}; see conf/heddle.toml for every key",
-        file.display(),
-        error.kind
+        "{file}: line {line}: {}; see conf/heddle.toml for every key",
+        error.message()
     )
 }
 

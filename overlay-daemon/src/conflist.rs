@@ -1,10 +1,11 @@
 //! The conflist: what tells the container runtime that this node can carry pods. Written last, whole, and only when it
 //! would say something new.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use cni::files;
 use ipnetwork::IpNetwork;
 use netlink::{Handle, link};
 use serde_json::{Value, json};
@@ -166,7 +167,7 @@ impl Conflist {
         let temporary = self
             .directory
             .join(format!(".{FILE}.{}", std::process::id()));
-        let written = File::create(&temporary).and_then(|mut file| {
+        let written = files::create(&temporary, 0o644).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, path)

@@ -7,10 +7,13 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cni::files;
 use netlink::{Handle, RouteFilter};
+use nix::fcntl::OFlag;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -50,6 +53,7 @@ pub enum Failure {
 /// # Errors
 /// What keeps it from running.
 pub async fn run(config: Config) -> Result<(), Failure> {
+    check_directories(&config)?;
     let _lock = lock(&config)?;
     check_host(&config)?;
     let (reconciler, report) = Reconciler::start(config.clone()).map_err(Failure::Host)?;
@@ -146,6 +150,18 @@ async fn stopped() -> Result<&'static str, Failure> {
     })
 }
 
+/// Nothing is written where another user's link leads.
+fn check_directories(config: &Config) -> Result<(), Failure> {
+    let directories = [
+        ("run_dir", &config.run_dir),
+        ("state_dir", &config.state_dir),
+        ("cni_conf_dir", &config.cni_conf_dir),
+    ];
+    directories.iter().try_for_each(|(key, directory)| {
+        files::check_way(directory).map_err(|error| Failure::Host(format!("\"{key}\": {error}")))
+    })
+}
+
 /// One daemon for each run directory.
 fn lock(config: &Config) -> Result<File, Failure> {
     let path = config.run_dir.join("lock");
@@ -156,7 +172,13 @@ fn lock(config: &Config) -> Result<File, Failure> {
         ))
     };
     fs::create_dir_all(&config.run_dir).map_err(said)?;
-    let file = File::create(&path).map_err(said)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(&path)
+        .map_err(said)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::Host(format!(

@@ -96,7 +96,7 @@ pub enum PodSeen {
 
 impl Question {
     /// The datagram.
-    fn encode(&self, number: u64) -> Vec<u8> {
+    pub(crate) fn encode(&self, number: u64) -> Vec<u8> {
         let mut bytes = [&QUESTION[..], &number.to_be_bytes()].concat();
         // Cannot fail: there is memory for it.
         bytes.extend(postcard::to_allocvec(self).unwrap_or_default());
@@ -123,7 +123,7 @@ impl Told {
     }
 
     /// The answer to a question of this number.
-    fn decode(bytes: &[u8], number: u64) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], number: u64) -> Option<Self> {
         let (of, rest) = split(bytes).filter(|_| bytes.starts_with(TOLD))?;
         postcard::from_bytes(rest).ok().filter(|_| of == number)
     }

@@ -1,9 +1,11 @@
 //! Whether this node carries pod traffic, for those who act on it: Kubernetes' condition, and the plugin's STATUS.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use cni::files;
 use serde_json::json;
 
 use crate::config::Config;
@@ -86,7 +88,9 @@ impl StatusFile {
             Health::Broken(why) => json!({"code": 51, "msg": why}),
         };
         let temporary = self.0.with_extension("new");
-        fs::write(&temporary, answer.to_string())
+        // Runtimes of other users may ask for it.
+        files::create(&temporary, 0o644)
+            .and_then(|mut file| file.write_all(answer.to_string().as_bytes()))
             .and_then(|()| fs::rename(&temporary, &self.0))
             .map_err(|error| format!("cannot write {}: {error}", self.0.display()))
     }

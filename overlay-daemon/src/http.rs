@@ -80,25 +80,14 @@ impl Shared {
 /// When the socket or the port cannot be had.
 pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
     let socket = listen(&config.run_dir.join(SOCKET))?;
-    let open = Router::new()
-        .route("/", get(page::page))
-        .route("/status", get(status))
-        .route("/events", get(events))
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics));
-    let own = open
-        .clone()
-        .route("/forget/{node}", post(forget))
-        .with_state(shared.clone());
-    let on_socket = connections::serve(socket, for_this_host(own));
+    let on_socket = connections::serve(socket, for_root(shared.clone()));
     let Some(address) = config.http else {
         match on_socket.await {}
     };
     let port = TcpListener::bind(address).await.map_err(|error| {
         format!("\"http\": cannot listen on {address}: {error}: end what has the port, or choose another")
     })?;
-    let mut open = open.with_state(shared);
+    let mut open = for_readers().with_state(shared);
     if address.ip().is_loopback() {
         open = for_this_host(open);
     }
@@ -107,6 +96,29 @@ pub async fn serve(config: &Config, shared: Shared) -> Result<(), String> {
         never = on_socket => match never {},
         never = on_port => match never {},
     }
+}
+
+/// What whoever reaches the port may read.
+fn for_readers() -> Router<Shared> {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/status", get(status))
+        .route("/events", get(events))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+/// What stands on the socket.
+fn for_root(shared: Shared) -> Router {
+    let all = for_readers().route("/forget/{node}", post(forget));
+    for_this_host(all.with_state(shared))
+}
+
+/// Answers one connection as the socket does.
+#[cfg(any(test, fuzzing))]
+pub(crate) async fn answer(stream: tokio::net::UnixStream, shared: Shared) {
+    connections::answer(stream, for_root(shared)).await;
 }
 
 /// The socket takes its name when nobody but root may use it any more. The lock is ours, so one that is still there is of a

@@ -17,6 +17,8 @@ pub mod events;
 mod far;
 pub mod fast_path;
 pub mod firewall;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gc;
 pub mod gossip;
 pub mod health;

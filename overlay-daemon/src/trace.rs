@@ -21,6 +21,8 @@ use self::ends::Pod;
 pub use self::hop::{Counters, Hop, Problem};
 pub use self::live::{Live, live};
 use self::service::Proxied;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::service::read_as_all;
 pub use self::service::{Backend, Service};
 use crate::config::Config;
 use crate::status::Status;

@@ -4,11 +4,13 @@
 //! a pod's address jumps to the chain of its network and subnet, which lets the subnet itself and
 //! multicast go as they are, and masquerades the rest.
 
+mod reference;
+
 use cni::{Call, Code, Error, Result};
 use ipnetwork::IpNetwork;
 use netlink::nft::{Expr, Family, Handle, Hook, Key, Table, Type};
 
-use crate::error::kernel;
+use crate::error::{Failures, kernel};
 use crate::rules::{self, Entry, Map, Rules};
 use crate::subnet;
 
@@ -52,7 +54,7 @@ pub fn add(call: &Call, addresses: &[IpNetwork]) -> Result<()> {
     RULES.add(&mut rules::open()?, call, &entries)
 }
 
-/// Stops masquerading for the attachment, whatever the configuration says now.
+/// Stops masquerading for the attachment, whatever the configuration says now, and whoever began it.
 ///
 /// # Errors
 /// What the kernel said.
@@ -60,7 +62,10 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
     let previous = call.conf.prev_result.as_ref();
     let keys: Option<Vec<_>> =
         previous.map(|result| result.ips.iter().map(|ip| key(ip.address)).collect());
-    RULES.remove(nft, call, keys.as_deref())
+    let mut failures = Failures::default();
+    failures.note(RULES.remove(nft, call, keys.as_deref()));
+    failures.note(reference::remove(nft, call));
+    failures.into_result()
 }
 
 /// Stops masquerading for the network's attachments that are not valid.
@@ -68,7 +73,12 @@ pub fn remove(nft: &mut Handle, call: &Call) -> Result<()> {
 /// # Errors
 /// What the kernel said.
 pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
-    RULES.collect(nft, call)
+    let mut failures = Failures::default();
+    failures.note(RULES.collect(nft, call));
+    if let Some(valid) = &call.conf.valid_attachments {
+        failures.note(reference::collect(nft, &call.conf.name, valid));
+    }
+    failures.into_result()
 }
 
 /// Whether all `addresses` are masqueraded for this attachment.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cni::{Attachment, Call, Result};
-use netlink::nft::{Family, Handle, Table, Transaction};
+use netlink::nft::{Family, Handle, RuleHandle, Table, Transaction};
 use sha2::{Digest, Sha512};
 
 use crate::error::kernel;
@@ -15,10 +15,16 @@ const ATTEMPTS: usize = 20;
 
 /// A name as the reference's `MustFormatHashWithPrefix` makes it of network and container, with so many digits.
 pub fn hashed(prefix: &str, digits: usize, network: &str, attachment: &Attachment) -> String {
-    let digest = Sha512::digest(format!("{network}{}", attachment.container_id));
+    let name = format!("{network}{}", attachment.container_id);
+    format!("{prefix}{}", hash(&name, digits))
+}
+
+/// The first hexadecimal digits of a text's SHA-512.
+pub fn hash(text: &str, digits: usize) -> String {
+    let digest = Sha512::digest(text);
     let bytes = digest.iter().take(digits.div_ceil(2));
     let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-    format!("{prefix}{}", &hex[..digits])
+    hex[..digits].to_owned()
 }
 
 /// The addresses that `prevResult` says the pod has, as rules have them; none where the runtime left it out.
@@ -53,6 +59,36 @@ pub fn remove(
     outcome.map_err(kernel)
 }
 
+/// Removes the chains that stale rules of the chain `entrance` jump to, with these rules.
+///
+/// # Errors
+/// What the kernel said; never for what is not there.
+pub fn remove_chains(
+    nft: &mut Handle,
+    table: Table,
+    entrance: &str,
+    is_stale: impl Fn(&RuleHandle) -> bool,
+) -> Result<()> {
+    if nft.chain(table, entrance).map_err(kernel)?.is_none() {
+        return Ok(());
+    }
+    remove(nft, table, |nft, transaction| {
+        let mut chains = Vec::new();
+        for rule in nft.rule_handles(table, entrance)? {
+            if is_stale(&rule) {
+                transaction.delete_rule(entrance, rule.handle);
+                chains.extend(rule.jump);
+            }
+        }
+        chains.sort_unstable();
+        chains.dedup();
+        chains
+            .iter()
+            .for_each(|chain| transaction.delete_chain(chain));
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +103,7 @@ mod tests {
         for (prefix, digits, name) in [
             ("CNI-DN-", 21, "CNI-DN-623e1c388032b20529218"),
             ("bwp", 12, "bwp623e1c388032"),
+            ("CNI-", 24, "CNI-623e1c388032b20529218ecc"),
         ] {
             assert_eq!(hashed(prefix, digits, "net", &attachment), name);
         }

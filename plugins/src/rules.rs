@@ -61,8 +61,8 @@ pub struct Entry {
     pub rules: Vec<Expr>,
 }
 
-/// A netfilter socket. One is enough for a call: the kernel closes it under the lock that all changes take, and only
-/// when whatever anybody has deleted is freed, which is milliseconds later.
+/// A netfilter socket. One is enough for a call: the kernel closes it under the lock that all changes take, and holds that
+/// until whatever anybody has deleted is freed, which is milliseconds later.
 ///
 /// # Errors
 /// When the kernel has no netfilter netlink.

@@ -28,6 +28,8 @@ pub enum Need {
     VlanFiltering,
     /// A queueing discipline, as `tc qdisc add` names it.
     Qdisc(&'static str),
+    /// A program that another one becomes can have clocks of its own (time_namespaces(7), Linux 6.3), by `unshare`.
+    TimeNamespace,
     /// The nftables expressions of this ruleset, as `nft -f` reads it.
     Nftables(&'static str),
 }
@@ -80,6 +82,12 @@ impl Need {
                     add.args(["rate", "1mbit", "burst", "10kb", "latency", "25ms"]);
                 }
                 add.ok().map(drop)
+            }),
+            Need::TimeNamespace => kernel("time namespaces for programs", |space| {
+                let words = "--time --boottime 1000000000 cat /proc/uptime";
+                let uptime = space.command("unshare").args(words.split(' ')).ok()?;
+                anyhow::ensure!(uptime.len() > "1000000000".len(), "{uptime}");
+                Ok(())
             }),
             Need::Nftables(ruleset) => kernel(ruleset, |space| {
                 space

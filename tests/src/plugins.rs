@@ -1,5 +1,6 @@
 //! Calls a set of plugin binaries on a node as a runtime does: environment, stdin, one exec, one document back.
 mod reply;
+mod stopped;
 mod strace;
 
 use std::collections::BTreeMap;

@@ -4,9 +4,9 @@
 //! of kind `cniCacheV1` (reference: `cachedInfo` in `libcni/api.go`). Unlike libcni's, a write is atomic and on the disk
 //! before ADD returns: a power cut leaves no empty file.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Conflist, RuntimeConf};
-use crate::{AddResult, Attachment, Code, Error, Result, Version, fold};
+use crate::{AddResult, Attachment, Code, Error, Result, Version, files, fold, names};
 
 const KIND: &str = "cniCacheV1";
 
@@ -88,7 +88,7 @@ pub(super) fn result(
     let Ok(bytes) = fs::read(&file) else {
         return Ok(None);
     };
-    let unusable = |why: String| {
+    result_in(&bytes).map(Some).map_err(|why| {
         Error::new(
             Code::Decode,
             format!(
@@ -96,15 +96,17 @@ pub(super) fn result(
                 file.display()
             ),
         )
-    };
-    let doc: Value = serde_json::from_slice(&bytes).map_err(|e| unusable(e.to_string()))?;
+    })
+}
+
+/// The result that a file holds, or what is wrong with it.
+pub(crate) fn result_in(bytes: &[u8]) -> std::result::Result<AddResult, String> {
+    let doc: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let result = match fold::read::<Entry>(&doc) {
         Ok(entry) if entry.kind == KIND => entry.result,
         _ => doc,
     };
-    AddResult::from_json(&result, Version::V0_1_0)
-        .map(Some)
-        .map_err(|e| unusable(e.to_string()))
+    AddResult::from_json(&result, Version::V0_1_0).map_err(|e| e.to_string())
 }
 
 /// Forgets the result for one attachment.
@@ -122,25 +124,31 @@ pub(super) fn attachments(cache_dir: &Path, network: &str) -> Vec<RuntimeConf> {
     files.sort();
     files
         .iter()
-        .filter_map(|file| {
-            let doc: Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-            let entry: Entry = fold::read(&doc).ok()?;
-            let ours =
-                entry.kind == KIND && entry.network_name == network && !entry.if_name.is_empty();
-            ours.then(|| RuntimeConf {
-                attachment: Attachment {
-                    container_id: entry.container_id,
-                    ifname: entry.if_name,
-                },
-                netns: Some(PathBuf::from(entry.netns)).filter(|n| !n.as_os_str().is_empty()),
-                args: entry.cni_args,
-                capability_args: entry.capability_args,
-            })
-        })
+        .filter_map(|file| attachment_in(&fs::read(file).ok()?, network))
         .collect()
 }
 
-fn file(cache_dir: &Path, network: &str, attachment: &Attachment) -> PathBuf {
+/// The attachment to `network` that a file holds.
+pub(crate) fn attachment_in(bytes: &[u8], network: &str) -> Option<RuntimeConf> {
+    let doc: Value = serde_json::from_slice(bytes).ok()?;
+    let entry: Entry = fold::read(&doc).ok()?;
+    // A name that is none could lead out of the directory.
+    let ours = entry.kind == KIND
+        && entry.network_name == network
+        && names::container_id(&entry.container_id).is_ok()
+        && names::interface(&entry.if_name).is_ok();
+    ours.then(|| RuntimeConf {
+        attachment: Attachment {
+            container_id: entry.container_id,
+            ifname: entry.if_name,
+        },
+        netns: Some(PathBuf::from(entry.netns)).filter(|n| !n.as_os_str().is_empty()),
+        args: entry.cni_args,
+        capability_args: entry.capability_args,
+    })
+}
+
+pub(crate) fn file(cache_dir: &Path, network: &str, attachment: &Attachment) -> PathBuf {
     let Attachment {
         container_id,
         ifname,
@@ -158,12 +166,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     // Neither a prefix nor a suffix of what another process writes, and no name that libcni would look for.
     let mut temporary = file.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
+    let written = files::create(Path::new(&temporary), 0o600)
         .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {

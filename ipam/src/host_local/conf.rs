@@ -85,6 +85,19 @@ impl Place {
         self.data_dir.join(".heddle").join(&self.network)
     }
 
+    /// Refuses directories that another user's link leads to. Nobody but root writes where the default is.
+    ///
+    /// # Errors
+    /// Code 7.
+    pub fn check(&self) -> Result<()> {
+        if self.data_dir == Path::new(DEFAULT_DATA_DIR) {
+            return Ok(());
+        }
+        let ways = [self.leases(), self.index()];
+        let checked = ways.iter().try_for_each(|way| cni::files::check_way(way));
+        checked.map_err(|error| Error::new(Code::InvalidConfig, format!("\"dataDir\": {error}")))
+    }
+
     /// Whether an ADD could write here; what is not there yet counts as what it will be made in.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cni::{Code, Error, Result};
+use nix::fcntl::OFlag;
 
 /// Name of the lock file.
 pub const FILE: &str = "lock";
@@ -32,6 +33,7 @@ pub fn take(leases: &Path) -> Result<File> {
         .create(true)
         .truncate(false)
         .mode(MODE)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(&path)
         .map_err(|error| {
             Error::new(

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use cni::{Attachment, Code, Error, Result};
+use nix::fcntl::OFlag;
 
 use super::conf::Place;
 use super::index::Index;
@@ -33,6 +34,7 @@ impl Store {
     /// # Errors
     /// Code 11 when another holds the lock too long, code 5 when a file cannot be made or read.
     pub fn create(place: &Place) -> Result<Self> {
+        place.check()?;
         let path = place.leases();
         DirBuilder::new()
             .recursive(true)
@@ -51,7 +53,10 @@ impl Store {
     /// As [`Store::create`].
     pub fn open(place: &Place) -> Result<Option<Self>> {
         match place.leases().is_dir() {
-            true => Self::locked(place).map(Some),
+            true => {
+                place.check()?;
+                Self::locked(place).map(Some)
+            }
             false => Ok(None),
         }
     }
@@ -265,6 +270,7 @@ impl Store {
             .create(true)
             .truncate(true)
             .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(self.last_reserved_path(set))?;
         file.write_all(address.to_canonical().to_string().as_bytes())
     }

@@ -1,12 +1,12 @@
 //! Intermediate functional blocks: links that packets are sent through only to be queued.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkMessage};
 
 use super::{RTM_NEWLINK, info};
 use crate::request::Request;
 
-/// A link of kind `ifb` to be made, born up.
+/// A link of kind `ifb` to be made, down: to give it a queue once it is up the kernel waits for RCU.
 #[derive(Debug)]
 pub struct Ifb<'a> {
     /// Its name.
@@ -16,11 +16,9 @@ pub struct Ifb<'a> {
 }
 
 impl Ifb<'_> {
-    /// Equals `ip link add NAME mtu BYTES up type ifb`.
+    /// Equals `ip link add NAME mtu BYTES type ifb`.
     pub fn request(&self) -> Request {
         let mut message = LinkMessage::default();
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![
             LinkAttribute::IfName(self.name.to_owned()),
             LinkAttribute::Mtu(self.mtu),

@@ -14,6 +14,9 @@ use crate::request::Request;
 
 /// A veth pair to be made: one end here, its peer born in another namespace, all in one message.
 /// The peer cannot be born up: the kernel refuses with `ENOTCONN` (drivers/net/veth.c, `veth_open`).
+///
+/// Either end is made with the one queue that it uses. Without that the kernel makes one for each CPU that the machine may
+/// have, and then turns off all but one: two waits for RCU under the lock that all links share (`veth_init_queues`).
 #[derive(Debug)]
 pub struct Veth<'a> {
     /// Name of the end in the handle's namespace.
@@ -34,6 +37,9 @@ pub struct Veth<'a> {
     pub up: bool,
 }
 
+const ONE_QUEUE: [LinkAttribute; 2] =
+    [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
+
 impl Veth<'_> {
     /// Equals `ip link add NAME address MAC mtu M master BR up type veth peer name PEER netns NS
     /// address PEERMAC mtu M`.
@@ -44,6 +50,7 @@ impl Veth<'_> {
             LinkAttribute::NetNsFd(self.peer_netns.as_fd().as_raw_fd()),
             LinkAttribute::Address(self.peer_mac.bytes().to_vec()),
         ];
+        peer.attributes.extend(ONE_QUEUE);
         peer.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
 
         let mut message = LinkMessage::default();
@@ -55,6 +62,7 @@ impl Veth<'_> {
             LinkAttribute::IfName(self.name.to_owned()),
             LinkAttribute::Address(self.mac.bytes().to_vec()),
         ];
+        message.attributes.extend(ONE_QUEUE);
         message.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
         message
             .attributes

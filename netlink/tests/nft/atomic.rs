@@ -1,7 +1,8 @@
 //! All or nothing: refused transactions, stale ones, and what their errors say.
+use std::fs;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink::Error;
 use netlink::netns::Netns;
@@ -205,5 +206,36 @@ pub fn more_refusals_than_the_socket_holds_are_one_error() {
             assert!(first || error.errno() == Some(Errno::ENOBUFS), "{error}");
             assert_eq!(chain.map(|chain| chain.name).as_deref(), Some("c"));
         }
+    }
+}
+
+pub fn nobody_waits_until_what_was_deleted_is_freed() {
+    let close = || {
+        commit(with_chain_and_set);
+        let mut handle = Handle::new().unwrap();
+        let mut transaction = Transaction::new(TABLE);
+        transaction.delete_table();
+        handle.commit(&transaction).unwrap();
+        let start = Instant::now();
+        drop(handle);
+        start.elapsed()
+    };
+    // A grace period takes milliseconds on any machine; the least of ten, because this one may be busy.
+    let least = (0..10).map(|_| close()).min().unwrap();
+    assert!(least < Duration::from_millis(2), "{least:?}");
+
+    let sockets = || {
+        let table = fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        // The kernel's own has the number 0.
+        let is_ours = |line: &&str| {
+            let mut columns = line.split_whitespace().skip(1);
+            columns.next() == Some("12") && columns.next() != Some("0")
+        };
+        table.lines().filter(is_ours).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while sockets() > 0 {
+        assert!(Instant::now() < deadline, "{} sockets stay open", sockets());
+        thread::sleep(Duration::from_millis(10));
     }
 }

@@ -45,7 +45,8 @@ fn main() -> ExitCode {
             adding_again_is_no_error_and_keeps_what_is_there,
             a_transaction_for_another_generation_is_stale,
             a_handle_speaks_to_its_own_namespace,
-            more_refusals_than_the_socket_holds_are_one_error
+            more_refusals_than_the_socket_holds_are_one_error,
+            nobody_waits_until_what_was_deleted_is_freed
         ),
         cases!(
             elements,

@@ -45,6 +45,24 @@ fn a_secret_is_never_shown() {
 }
 
 #[test]
+fn a_slip_beside_a_secret_does_not_show_it() {
+    for wrong in [
+        "keys = [\"a secret of enough letters\"] peers = []",
+        "keys = [\"a secret of enough letters]",
+        "keys = \"a secret of enough letters\"",
+        "keys = [[\"a secret of enough letters\"]]",
+        "keys = { first = \"a secret of enough letters\" }",
+    ] {
+        let said = load(&format!("node_name = \"n1\"\n{wrong}")).unwrap_err();
+        assert!(!said.contains("enough letters"), "{said}");
+        assert!(
+            said.contains("line 2: ") || said.contains("\"keys"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn slots_are_shares_of_both_ranges() {
     let config = load(GOOD).unwrap();
     assert_eq!(config.slots(), 256);

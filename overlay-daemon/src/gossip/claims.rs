@@ -313,7 +313,8 @@ impl Owner {
             };
             return Sends::new();
         };
-        self.last_attempt += 1;
+        // Only a damaged state file brings it near its end.
+        self.last_attempt = self.last_attempt.saturating_add(1);
         self.dirty = true;
         self.contacts.clear();
         let claim = Claim {

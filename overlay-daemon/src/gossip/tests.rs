@@ -276,13 +276,6 @@ fn an_elector_writes_down_before_it_answers() {
 }
 
 proptest! {
-    #[test]
-    fn any_payload_is_taken_without_a_stumble(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let now = Time { monotonic: Duration::ZERO, wall: Duration::from_secs(1) };
-        let (mut machine, _) = Machine::new(settings(0, &["k"]), None, now);
-        machine.receive(address(1), "node-1", &bytes, now);
-    }
-
     /// A member with a defect, or of a later version of the same protocol number: valid messages, odd contents.
     #[test]
     fn any_altered_message_is_taken_without_a_stumble(position in 0usize..400, value: u8) {

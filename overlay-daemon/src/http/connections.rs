@@ -67,18 +67,22 @@ pub(super) async fn serve(listener: impl Listener, routes: Router) -> Infallible
         {
             oldest.abort();
         }
-        let answers = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .max_buf_size(64 << 10)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(routes.clone()),
-            );
-        // What goes wrong on a connection concerns nobody else.
-        let task = tokio::spawn(async { drop(answers.await) });
+        let task = tokio::spawn(answer(stream, routes.clone()));
         open.push_back(task.abort_handle());
     }
+}
+
+/// Answers one connection until it ends. What goes wrong on it concerns nobody else.
+pub(super) async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    routes: Router,
+) {
+    let answers = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    drop(answers.await);
 }
 
 /// Answers only those that ask for this host by a name that nobody else can give it. A page of somebody else's, whose own

@@ -92,10 +92,15 @@ fn hints(file: &Path) -> Arc<Notify> {
 }
 
 fn read(path: &Path, config: &Config) -> Result<Membership, String> {
-    let own_name = &config.node_name;
     let text = fs::read_to_string(path)
         .map_err(|error| format!("\"nodes_file\": cannot read {}: {error}", path.display()))?;
-    let file: File = toml::from_str(&text).map_err(|error| {
+    parse(&text, path, config)
+}
+
+/// What stands in the file.
+pub(crate) fn parse(text: &str, path: &Path, config: &Config) -> Result<Membership, String> {
+    let own_name = &config.node_name;
+    let file: File = toml::from_str(text).map_err(|error| {
         format!(
             "\"nodes_file\": {}: {}",
             path.display(),

@@ -2,6 +2,8 @@
 
 mod api;
 mod cache;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod publish;
 mod set;
 

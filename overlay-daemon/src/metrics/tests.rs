@@ -35,7 +35,7 @@ fn printed() -> String {
         remedy: None,
     });
     let calls = crate::calls::none();
-    crate::calls::count("bridge ADD ok 3000", &calls);
+    crate::calls::Counter::new(calls.clone()).count("bridge ADD ok 3000");
     text(&Sources {
         status: &status,
         report: &report,

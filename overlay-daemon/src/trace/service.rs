@@ -264,6 +264,27 @@ fn read(dst: IpAddr) -> Result<Option<Rules>, String> {
     }
 }
 
+/// Reads a text as each of the forms. For the tests and for `fuzz/`; not part of a build.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_as_all(text: &str) {
+    let forms = [
+        Some(saved::rules(text, "iptables")),
+        Some(nftables::rules(text)),
+        ipvs::rules(text),
+    ];
+    for rules in forms.into_iter().flatten() {
+        // Nothing is made up: each port has come from a line, or from an element, of its own.
+        assert!(rules.ports.len() + rules.dangling.len() <= text.len());
+        for port in &rules.ports {
+            let packet = Packet {
+                port: Some(port.port),
+                protocol: None,
+            };
+            let _ = rules.find(port.address, packet, true);
+        }
+    }
+}
+
 /// What the first of the programs that is there prints.
 fn output(programs: &[&str]) -> Result<String, String> {
     let mut printed = programs.iter().map(|program| output_of(program));

@@ -46,10 +46,12 @@ pub fn apply(
     let mut batch = vec![
         link::set_alias(ifb.index, &alias),
         egress.request(ifb.index),
+        link::set_up(ifb.index),
         tc::add_ingress(link.index),
-        tc::redirect(link.index, ifb.index),
     ];
+    // Between the two, because a filter waits for RCU unless somebody has since its queue was made.
     batch.extend(ingress);
+    batch.push(tc::redirect(link.index, ifb.index));
     host.execute(batch).map_err(kernel)?;
     Ok(Some(ifb))
 }

@@ -95,34 +95,56 @@ pub fn collect(nft: &mut Handle, call: &Call) -> Result<()> {
 
 fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> {
     for table in TABLES {
-        for _ in 0..ATTEMPTS {
-            let generation = nft.generation().map_err(kernel)?;
-            let all = nft.rule_handles(table, OURS).map_err(kernel)?;
-            let (ours, others): (Vec<_>, Vec<_>) = all
-                .into_iter()
-                .partition(|rule| rule.comment.as_deref().is_some_and(&is_ours));
-            let has_chain = nft.chain(table, OURS).map_err(kernel)?.is_some();
-            if ours.is_empty() && !(others.is_empty() && has_chain) {
+        let mut tries = 0..ATTEMPTS;
+        // Once more after one that was done: of two calls that remove at once, each has seen the other's.
+        while remove_whole(nft, table, &is_ours)? {
+            if tries.next().is_none() {
+                remove_alone(nft, table, &is_ours)?;
                 break;
             }
-            let mut transaction = Transaction::new(table);
-            ours.iter()
-                .for_each(|rule| transaction.delete_rule(OURS, rule.handle));
-            if others.is_empty() {
-                transaction.if_generation(generation);
-                for rule in nft.rule_handles(table, FORWARD).map_err(kernel)? {
-                    if rule.comment.as_deref() == Some(MARK) {
-                        transaction.delete_rule(FORWARD, rule.handle);
-                    }
-                }
-                transaction.delete_chain(OURS);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the rules and, with the last of all, their chain, in one transaction. False when there was nothing to remove.
+fn remove_whole(nft: &mut Handle, table: Table, is_ours: &impl Fn(&str) -> bool) -> Result<bool> {
+    let generation = nft.generation().map_err(kernel)?;
+    let all = nft.rule_handles(table, OURS).map_err(kernel)?;
+    let (ours, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|rule| rule.comment.as_deref().is_some_and(is_ours));
+    let has_chain = nft.chain(table, OURS).map_err(kernel)?.is_some();
+    if ours.is_empty() && !(others.is_empty() && has_chain) {
+        return Ok(false);
+    }
+    let mut transaction = Transaction::new(table);
+    ours.iter()
+        .for_each(|rule| transaction.delete_rule(OURS, rule.handle));
+    if others.is_empty() {
+        transaction.if_generation(generation);
+        for rule in nft.rule_handles(table, FORWARD).map_err(kernel)? {
+            if rule.comment.as_deref() == Some(MARK) {
+                transaction.delete_rule(FORWARD, rule.handle);
             }
-            // Then once more: of two calls that remove at once, each has seen the other's.
+        }
+        transaction.delete_chain(OURS);
+    }
+    match nft.commit(&transaction) {
+        Err(error) if !error.is_busy() && !error.is_not_found() => Err(kernel(error)),
+        _ => Ok(true),
+    }
+}
+
+/// Others are at work on the ruleset all the time: each rule by itself, whatever else there is. The last of them tidies up.
+fn remove_alone(nft: &mut Handle, table: Table, is_ours: &impl Fn(&str) -> bool) -> Result<()> {
+    for rule in nft.rule_handles(table, OURS).map_err(kernel)? {
+        if rule.comment.as_deref().is_some_and(is_ours) {
+            let mut transaction = Transaction::new(table);
+            transaction.delete_rule(OURS, rule.handle);
             match nft.commit(&transaction) {
-                Err(error) if !error.is_busy() && !error.is_not_found() => {
-                    return Err(kernel(error));
-                }
-                _ => {}
+                Err(error) if error.is_not_found() => {}
+                outcome => outcome.map_err(kernel)?,
             }
         }
     }

@@ -71,24 +71,7 @@ fn remove_chains(
         family,
         name: "nat",
     };
-    if nft.chain(table, ENTRANCE).map_err(kernel)?.is_none() {
-        return Ok(());
-    }
-    reference::remove(nft, table, |nft, transaction| {
-        let mut chains = Vec::new();
-        for rule in nft.rule_handles(table, ENTRANCE)? {
-            if is_stale(&rule) {
-                transaction.delete_rule(ENTRANCE, rule.handle);
-                chains.extend(rule.jump);
-            }
-        }
-        chains.sort_unstable();
-        chains.dedup();
-        chains
-            .iter()
-            .for_each(|chain| transaction.delete_chain(chain));
-        Ok(())
-    })
+    reference::remove_chains(nft, table, ENTRANCE, is_stale)
 }
 
 /// Removes the rules that are the container's by their comment, and this network's by the address: where the runtime

@@ -71,9 +71,10 @@ struct Row {
 /// # Errors
 /// What the kernel said.
 pub fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<Vec<Removed>> {
+    let mut outcome = Ok(());
     for _ in 0..ATTEMPTS {
         if nft.chain(TABLE, LOOKUPS).map_err(kernel)?.is_none() {
-            break;
+            return Ok(Vec::new());
         }
         let (ours, others): (Vec<Row>, Vec<Row>) = rows(nft)?
             .into_iter()
@@ -96,14 +97,15 @@ pub fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<
         chains
             .iter()
             .for_each(|chain| transaction.delete_chain(chain));
-        match nft.commit(&transaction) {
+        outcome = nft.commit(&transaction);
+        match &outcome {
             Ok(()) => return Ok(removed),
             // Another call was there first.
             Err(error) if error.is_not_found() || error.is_busy() => {}
-            Err(error) => return Err(kernel(error)),
+            Err(_) => break,
         }
     }
-    Ok(Vec::new())
+    outcome.map(|()| Vec::new()).map_err(kernel)
 }
 
 fn rows(nft: &mut Handle) -> Result<Vec<Row>> {

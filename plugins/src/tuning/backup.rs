@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use cni::{Attachment, Code, Error, Result};
+use cni::{Attachment, Code, Error, Result, files};
 use serde::{Deserialize, Serialize};
 
+use super::sysctls;
 use crate::error::Failures;
 
 /// Settings as they were; what is `None` was not changed. The reference's keys, and behind them ours.
@@ -73,10 +74,18 @@ impl Backup {
     pub fn load(dir: &Path, attachment: &Attachment) -> Result<Option<Self>> {
         let path = path(dir, attachment);
         match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Ok(bytes) => Ok(Self::parse(&bytes)),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(failed("read", &path, &error)),
         }
+    }
+
+    /// What a file holds. Of settings only those that ADD can have changed: whoever may write the file must not be able to set
+    /// others, which are the host's.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut backup: Self = serde_json::from_slice(bytes).ok()?;
+        backup.sysctl.retain(|path, _| sysctls::is_of_a_pod(path));
+        Some(backup)
     }
 
     /// Writes the attachment's file: all of it, or none.
@@ -85,12 +94,15 @@ impl Backup {
     /// Code 5 when it cannot be written.
     pub fn save(&self, dir: &Path, attachment: &Attachment) -> Result<()> {
         let path = path(dir, attachment);
+        files::check_way(dir).map_err(|error| failed("write", &path, &error))?;
         fs::create_dir_all(dir).map_err(|error| failed("create", dir, &error))?;
         let bytes = serde_json::to_vec(self)
             .map_err(|error| failed("write", &path, &io::Error::other(error)))?;
         // Another name until it is whole; hidden from readers, which look for .json.
         let temporary = unfinished(&path);
-        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
+        let written = files::create(&temporary, 0o600)
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|error| {
             let _ = fs::remove_file(&temporary);
             failed("write", &path, &error)
@@ -119,9 +131,8 @@ impl Backup {
         };
         let mut failures = Failures::default();
         for file in files.flatten() {
-            let backup = fs::read(file.path())
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+            let bytes = fs::read(file.path()).ok();
+            let backup = bytes.and_then(|bytes| Self::parse(&bytes));
             let is_valid = |backup: &Self| {
                 valid.iter().any(|attachment| {
                     attachment.container_id == backup.container_id
@@ -168,4 +179,64 @@ fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
         Code::Io,
         format!("cannot {verb} {}: {error}", path.display()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILE: &str = r#"{"mac":"02:00:00:00:00:01","promisc":true,"mtu":1500,"txQLen":1000,"hostEnd":{"name":"veth1","index":7,"mtu":1500},"sysctl":{"net/ipv4/conf/eth0/proxy_arp":"0"},"network":"lab","containerID":"c1","ifname":"eth0"}"#;
+
+    /// No setting but a pod's comes out of a file, and what does is written as it was read.
+    fn file(bytes: &[u8]) {
+        if let Some(backup) = Backup::parse(bytes) {
+            assert!(
+                backup
+                    .sysctl
+                    .keys()
+                    .all(|path| path.starts_with("net/") && !path.contains(".."))
+            );
+            let again = serde_json::to_vec(&backup).unwrap();
+            let reread = Backup::parse(&again).unwrap();
+            assert_eq!(serde_json::to_vec(&reread).unwrap(), again);
+        }
+    }
+
+    #[test]
+    fn a_setting_of_the_hosts_is_not_put_back() {
+        for path in [
+            "kernel/core_pattern",
+            "net/../kernel/core_pattern",
+            "/etc/passwd",
+            "net/",
+        ] {
+            let planted = FILE.replace("net/ipv4/conf/eth0/proxy_arp", path);
+            assert!(
+                Backup::parse(planted.as_bytes()).unwrap().sysctl.is_empty(),
+                "{path}"
+            );
+        }
+        assert_eq!(Backup::parse(FILE.as_bytes()).unwrap().sysctl.len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_file(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            file(&bytes);
+        }
+
+        #[test]
+        fn almost_a_file(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+            let mut bytes = FILE.as_bytes().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            file(&bytes);
+        }
+    }
 }

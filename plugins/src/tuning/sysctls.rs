@@ -47,8 +47,7 @@ impl Sysctl {
             false => key.to_owned(),
         };
         let path = path.trim_start_matches('/').replacen("IFNAME", ifname, 1);
-        let is_clean = path.split('/').all(|part| !["", ".", ".."].contains(&part));
-        if !is_clean || !path.starts_with("net/") {
+        if !is_of_a_pod(&path) {
             return Err(Error::new(
                 Code::InvalidConfig,
                 format!(
@@ -62,6 +61,12 @@ impl Sysctl {
             value,
         })
     }
+}
+
+/// Whether a path below `/proc/sys` is that of a setting which a pod has for itself.
+pub(super) fn is_of_a_pod(path: &str) -> bool {
+    let is_clean = path.split('/').all(|part| !["", ".", ".."].contains(&part));
+    is_clean && path.starts_with("net/")
 }
 
 /// Whether the administrator of the node lets these keys be changed.

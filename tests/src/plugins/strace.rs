@@ -242,20 +242,34 @@ pub(super) fn log_file() -> String {
 
 /// The arguments of strace before the program.
 pub(super) fn arguments(log: &str, fault: Option<&Fault>) -> Vec<String> {
-    let mut arguments: Vec<String> = ["-f", "-qq", "-s", "256", "-o", log]
-        .map(str::to_owned)
-        .into();
-    if let Some(Fault {
-        syscall,
-        effect,
-        nth,
-    }) = fault
-    {
+    let injected = fault.map(|fault| {
+        let Fault {
+            syscall,
+            effect,
+            nth,
+        } = fault;
         let effect = match effect {
             Effect::Fails(errno) => format!("error={errno}"),
             Effect::Kills => "signal=SIGKILL".to_owned(),
         };
-        arguments.extend(["-e".into(), format!("inject={syscall}:{effect}:when={nth}")]);
-    }
+        format!("{syscall}:{effect}:when={nth}")
+    });
+    with(log, injected)
+}
+
+/// The same for a program that stops behind each of these system calls.
+pub(super) fn stopping(log: &str, syscall: &str) -> Vec<String> {
+    with(log, Some(format!("{syscall}:signal=SIGSTOP")))
+}
+
+fn with(log: &str, injected: Option<String>) -> Vec<String> {
+    let mut arguments: Vec<String> = ["-f", "-qq", "-s", "256", "-o", log]
+        .map(str::to_owned)
+        .into();
+    arguments.extend(
+        injected
+            .into_iter()
+            .flat_map(|injected| ["-e".to_owned(), format!("inject={injected}")]),
+    );
     arguments
 }

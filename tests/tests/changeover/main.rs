@@ -1,6 +1,7 @@
 //! A node changes over from the Go plugins with pods running: these added the pods, ours delete them, or collect those
 //! that nobody deleted. (`tuning` has its case beside its others.)
 mod portmap;
+mod whole;
 
 use std::process::ExitCode;
 
@@ -9,6 +10,9 @@ use lab::chain::{Attached, Chain};
 use lab::inspect::{ruleset, sh};
 use lab::{Case, Need, Plugins, Result, conf, with_prev};
 use serde_json::{Value, json};
+
+/// What `bandwidth` needs of the kernel.
+const LIMITS: [Need; 2] = [Need::Link("ifb"), Need::Qdisc("tbf")];
 
 fn main() -> ExitCode {
     let needs = [
@@ -27,7 +31,25 @@ fn main() -> ExitCode {
         case("portmap_by_iptables", portmap::by_iptables, "portmap"),
         case("portmap_by_nftables", portmap::by_nftables, "portmap"),
         case("firewall", firewall, "firewall"),
-        case("bandwidth", bandwidth, "bandwidth").needs([Need::Link("ifb"), Need::Qdisc("tbf")]),
+        case("bandwidth", bandwidth, "bandwidth").needs(LIMITS),
+        case(
+            "masquerade_by_nftables",
+            whole::masquerade_by_nftables,
+            "bridge",
+        )
+        .needs(LIMITS),
+        case(
+            "whole_chain_theirs_by_ours",
+            whole::theirs_by_ours,
+            "bridge",
+        )
+        .needs(LIMITS),
+        case(
+            "whole_chain_ours_by_theirs",
+            whole::ours_by_theirs,
+            "bridge",
+        )
+        .needs(LIMITS),
     ])
 }
 

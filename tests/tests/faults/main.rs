@@ -1,5 +1,6 @@
 //! ADD with one system call failing, each in its turn: it fails cleanly or succeeds whole, and a retry works.
 mod chain;
+mod overtaken;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         case("chain_add_with_each_failure", chain::add).needs(NEEDS),
         case("chain_del_with_each_failure", chain::del).needs(NEEDS),
         case("chain_gc_with_each_failure", chain::gc).needs(NEEDS),
+        case("a_del_that_is_always_overtaken", overtaken::del).needs(NEEDS),
     ])
 }
 

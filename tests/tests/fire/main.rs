@@ -4,7 +4,9 @@
 
 mod access;
 mod api;
+mod clock;
 mod kernel;
+mod memory;
 mod network;
 mod resources;
 mod scale;
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
         case("a_damaged_state_is_waited_for", resources::damaged),
         case("no_descriptors_end_nothing", resources::no_descriptors)
             .needs([Need::Program("prlimit")]),
+        case("too_little_memory_writes_no_row", memory::limited).needs([Need::Program("prlimit")]),
+        case("a_memory_cgroup_writes_no_row", memory::in_a_cgroup),
+        case("clocks_that_jump_between_runs", clock::jumps).needs([Need::TimeNamespace]),
+        case("a_lease_outlives_a_jump_of_the_clock", clock::leases).needs([Need::TimeNamespace]),
         case("a_flooded_page_still_answers", resources::flooded),
         case("a_flood_of_events_hides_nothing", kernel::lost_events),
         case("a_flapping_uplink_is_followed", kernel::flapping),

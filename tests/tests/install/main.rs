@@ -32,6 +32,10 @@ fn main() -> ExitCode {
             others::replaces_and_puts_back,
         ),
         case(
+            "a_link_of_another_s_is_not_followed",
+            others::follows_no_link,
+        ),
+        case(
             "no_copy_of_another_program_is_lost",
             others::keeps_every_copy,
         ),

@@ -61,6 +61,34 @@ pub fn replaces_and_puts_back() -> Result {
     same(&node, &before)
 }
 
+/// Links under the names of ours: none is written through, and each comes back.
+pub fn follows_no_link() -> Result {
+    let node = node()?;
+    write(&node, "/run/victim", "theirs")?;
+    let names = [
+        &format!("{BIN}/heddle-cni"),
+        &format!("{BIN}/bridge"),
+        &format!("{BIN}/heddle-static"),
+        CONF,
+    ];
+    node.run(|| -> Result {
+        for directory in [BIN, "/etc/cni/net.d"] {
+            fs::create_dir_all(directory)?;
+        }
+        for name in names {
+            symlink("/run/victim", name)?;
+        }
+        Ok(())
+    })?;
+    let before = files(&node, false)?;
+    done(&node, "--with-conf --replace")?;
+    ensure!(links_to_us(&node, "bridge") && is_whole(&node)?);
+    ensure!(read(&node, "/run/victim")? == "theirs");
+    done(&node, "--uninstall")?;
+    ensure!(read(&node, "/run/victim")? == "theirs");
+    same(&node, &before)
+}
+
 pub fn keeps_every_copy() -> Result {
     let node = node()?;
     write(&node, &format!("{BIN}/bridge"), "another")?;

@@ -117,6 +117,8 @@ fn survives(messages: Vec<(u8, Message)>) {
             .clamp(now.monotonic, now.monotonic + Duration::from_secs(5));
         machine.handle(Input::Tick, now);
         assert!(machine.nodes().any(|member| member.node.name == "node-0"));
+        let nodes = machine.nodes().map(|member| member.node.clone());
+        crate::fuzzing::rows(nodes.collect());
     }
 }
 
@@ -152,7 +154,7 @@ proptest! {
         let stored = Stored {
             instance,
             session,
-            last_attempt: attempt % u64::MAX,
+            last_attempt: attempt,
             claim: Some(Claim { slot: 3, attempt }),
             last_majority_wall: Some(session),
             known,

@@ -43,9 +43,7 @@ pub(super) fn rules(text: &str, form: &'static str) -> Rules {
     };
     for rule in in_chain("nat", CHAIN) {
         if rule.target != MASQUERADE {
-            let mut backends = Vec::new();
-            follow(&chains, &rule.target, &mut backends, &mut BTreeSet::new());
-            rules.ports.extend(port(rule, backends));
+            rules.ports.extend(port(rule, destinations(&chains, rule)));
         }
     }
     // A port without endpoints stands among what is refused.
@@ -82,24 +80,22 @@ fn port(rule: &Rule, backends: Vec<SocketAddr>) -> Option<Port> {
     })
 }
 
-/// The destinations of a chain and of those that it leads to.
-fn follow<'a>(
-    chains: &'a Chains,
-    chain: &'a str,
-    backends: &mut Vec<SocketAddr>,
-    seen: &mut BTreeSet<&'a str>,
-) {
-    if !chain.starts_with("KUBE-") || !seen.insert(chain) {
-        return;
-    }
-    let rules = chains.get(&("nat".to_owned(), chain.to_owned()));
-    for rule in rules.into_iter().flatten() {
+/// The destinations that a rule leads to, by as many chains as there are: without recursion, for nobody promises that they
+/// are few.
+fn destinations(chains: &Chains, rule: &Rule) -> Vec<SocketAddr> {
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut waiting = vec![rule];
+    while let Some(rule) = waiting.pop() {
         match rule.to {
-            Some(to) if !backends.contains(&to) => backends.push(to),
-            Some(_) => {}
-            None => follow(chains, &rule.target, backends, seen),
+            Some(to) if !found.contains(&to) => found.push(to),
+            None if rule.target.starts_with("KUBE-") && seen.insert(&rule.target) => {
+                let next = chains.get(&("nat".to_owned(), rule.target.clone()));
+                waiting.extend(next.into_iter().flatten().rev());
+            }
+            _ => {}
         }
     }
+    found
 }
 
 fn parse(text: &str) -> Chains {

@@ -6,9 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::local::{Local, UplinkRoute};
+use crate::fuzzing;
 use crate::names::vtep_mac;
-use crate::plan::plan;
 use crate::view::View;
 
 fn config() -> Config {
@@ -117,35 +116,6 @@ fn any_node() -> impl Strategy<Value = Node> {
 proptest! {
     #[test]
     fn whatever_is_said_no_row_is_wrong(nodes in proptest::collection::vec(any_node(), 0..12)) {
-        let local = Local {
-            index: 2,
-            name: "eth0".into(),
-            mtu: 1500,
-            endpoints: vec!["192.0.2.9".parse().unwrap()],
-            routes: vec![UplinkRoute {
-                dst: "192.0.2.0/24".parse().unwrap(),
-                is_on_link: true,
-                mtu: None,
-            }],
-        };
-        let own = node("192.0.2.9", "10.32.0.0/24");
-        let desired = plan(&View::new(nodes, &config()), &own, &local, &config());
-        let ranges = config().cluster_cidrs;
-        let routes: Vec<IpNetwork> = desired.routes.keys().copied().collect();
-        for (n, route) in routes.iter().enumerate() {
-            prop_assert_eq!(route.ip(), route.network());
-            prop_assert!(ranges.iter().any(|range| range.contains(route.ip()) && range.prefix() <= route.prefix()));
-            for other in routes[n + 1..].iter().chain(&own.pod_cidrs) {
-                prop_assert!(!crate::plan::overlap(*route, *other), "{} {}", route, other);
-            }
-        }
-        for (mac, to) in &desired.fdb {
-            prop_assert!(mac.bytes()[0] & 1 == 0 && mac.bytes() != [0; 6]);
-            prop_assert!(is_host(*to) && !local.endpoints.contains(to) && !ranges.iter().any(|range| range.contains(*to)));
-        }
-        prop_assert_eq!(desired.fdb.len(), desired.neighbours.len());
-        for name in desired.peers.keys() {
-            prop_assert!(!name.chars().any(char::is_control));
-        }
+        fuzzing::rows(nodes);
     }
 }
