@@ -1,10 +1,14 @@
 //! The whole chain, from the Go plugins to ours and back, beside a pod of either that stays.
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use lab::inspect::{ruleset, sh};
 use lab::whole_chain::WholeChain;
-use lab::{Node, Plugins, Pod, Result, Snapshot, conf};
+use lab::{Node, Plugins, Pod, Result, Snapshot, conf, wait};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One node with both kinds of plugins, and the same configurations for both.
 struct Scene {
@@ -94,7 +98,13 @@ impl Scene {
         chain.gc(&["theirs", "ours"])
     }
 
+    /// Their bridge's address is a route only once the kernel knows that nobody else has it.
     fn snapshot(&self) -> Result<Snapshot> {
+        wait::until(PATIENCE, "an address of the bridge's own", || {
+            let tentative = sh(self.node.space(), "ip -6 address show tentative")?;
+            ensure!(tentative.is_empty(), "{tentative}");
+            Ok(())
+        })?;
         Ok(self.ours.snapshot()?.without(&["/run/xtables.lock"]))
     }
 }
