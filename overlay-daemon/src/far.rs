@@ -138,7 +138,7 @@ fn split(bytes: &[u8]) -> Option<(u64, &[u8])> {
 /// Whether an address is a known node's own: on the underlay, or the base of one of its CIDRs, which its VTEP has.
 pub fn is_a_nodes(report: &Report, address: IpAddr) -> bool {
     report.peers.values().any(|reach| {
-        reach.endpoint == Some(address) || reach.ways.keys().any(|cidr| cidr.network() == address)
+        reach.endpoint == Some(address) || reach.cidrs().any(|cidr| cidr.network() == address)
     })
 }
 

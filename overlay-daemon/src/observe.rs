@@ -17,7 +17,7 @@ pub struct Observed {
     /// Its addresses, link-local ones apart.
     pub addresses: BTreeSet<IpNetwork>,
     /// Its FDB.
-    pub fdb: BTreeMap<Mac, BTreeSet<IpAddr>>,
+    pub fdb: BTreeMap<Mac, Vec<IpAddr>>,
     /// The permanent neighbours behind it.
     pub neighbours: BTreeMap<IpAddr, Mac>,
     /// Our nexthops, by number.
@@ -45,7 +45,7 @@ impl Observed {
                 .filter(|network| !is_link_local(network.ip()))
                 .collect();
             for row in handle.fdb(index)? {
-                observed.fdb.entry(row.mac).or_default().insert(row.dst);
+                push(&mut observed.fdb, row.mac, row.dst);
             }
             let neighbours = handle.neighbours(index)?;
             observed.neighbours = neighbours.iter().map(|row| (row.ip, row.mac)).collect();
@@ -60,12 +60,17 @@ impl Observed {
             ..RouteFilter::default()
         };
         for route in handle.routes(ours)? {
-            match observed.routes.entry(route.dst) {
-                Entry::Vacant(entry) => drop(entry.insert(vec![route])),
-                Entry::Occupied(entry) => entry.into_mut().push(route),
-            }
+            push(&mut observed.routes, route.dst, route);
         }
         Ok(observed)
+    }
+}
+
+/// Most keys have one row: no room for more is made before there are.
+fn push<K: Ord, V>(rows: &mut BTreeMap<K, Vec<V>>, key: K, row: V) {
+    match rows.entry(key) {
+        Entry::Vacant(entry) => drop(entry.insert(vec![row])),
+        Entry::Occupied(entry) => entry.into_mut().push(row),
     }
 }
 

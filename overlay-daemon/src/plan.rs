@@ -81,8 +81,8 @@ pub enum Way {
 /// How a peer is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// The way of each of its CIDRs; none where there is no way.
-    pub ways: BTreeMap<IpNetwork, Way>,
+    /// The way of each of its CIDRs, in their order; none where there is no way.
+    pub ways: Vec<(IpNetwork, Way)>,
     /// The underlay address it is reached at.
     pub endpoint: Option<IpAddr>,
     /// The largest packet in bytes that fits every one of the ways and a pod's interface.
@@ -133,6 +133,11 @@ fn device(own: &Node, local: &Local, config: &Config) -> Device {
 }
 
 impl Reach {
+    /// The CIDRs to which there is a way.
+    pub fn cidrs(&self) -> impl Iterator<Item = &IpNetwork> {
+        self.ways.iter().map(|(cidr, _)| cidr)
+    }
+
     /// The first thing that is wrong is the one to begin with.
     fn fail(&mut self, why: String) {
         self.problem.get_or_insert(why);
@@ -212,10 +217,11 @@ impl Desired {
                 (Way::Vxlan, None) => None,
             };
             self.routes.insert(*cidr, Leads { nexthop: id, mtu });
-            reach.ways.insert(*cidr, hop.way);
+            reach.ways.push((*cidr, hop.way));
             let mtu = mtu.unwrap_or(local.overlay_mtu()).min(local.overlay_mtu());
             reach.mtu = reach.mtu.min(Some(mtu)).or(Some(mtu));
         }
+        reach.ways.sort_by_key(|(cidr, _)| *cidr);
         reach
     }
 

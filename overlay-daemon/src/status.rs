@@ -141,7 +141,7 @@ impl Sources<'_> {
     }
 
     fn peer(&self, name: &str, reach: &crate::plan::Reach) -> Peer {
-        let has = |way| reach.ways.values().any(|found| *found == way);
+        let has = |way| reach.ways.iter().any(|(_, found)| *found == way);
         let path = match (has(Way::Direct), has(Way::Vxlan)) {
             (true, true) => "direct+vxlan",
             (true, false) => "direct",
@@ -171,7 +171,7 @@ impl Sources<'_> {
             state: state.to_owned(),
             path: path.to_owned(),
             endpoint: reach.endpoint,
-            pod_cidrs: reach.ways.keys().copied().collect(),
+            pod_cidrs: reach.cidrs().copied().collect(),
             mtu: probe.and_then(|probe| probe.mtu),
             rtt_us: probe
                 .and_then(|probe| probe.rtt)

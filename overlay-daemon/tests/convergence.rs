@@ -160,11 +160,15 @@ fn apply(kernel: &mut Observed, desired: &Desired, change: &Change) {
         Change::RemoveAddress(_, network) => assert!(kernel.addresses.remove(network)),
         Change::SetFdb(row) => {
             // Replacing keeps what other destinations the MAC has.
-            kernel.fdb.entry(row.mac).or_default().insert(row.dst);
+            let all = kernel.fdb.entry(row.mac).or_default();
+            if !all.contains(&row.dst) {
+                all.push(row.dst);
+            }
         }
         Change::RemoveFdb(row) => {
             let left = kernel.fdb.get_mut(&row.mac).unwrap();
-            assert!(left.remove(&row.dst), "ENOENT");
+            assert!(left.contains(&row.dst), "ENOENT");
+            left.retain(|dst| *dst != row.dst);
             if left.is_empty() {
                 kernel.fdb.remove(&row.mac);
             }

@@ -79,7 +79,7 @@ pub(crate) fn forwarding_key(dst: IpAddr) -> &'static str {
 
 /// The rows of the main table that are ours lead to the pods of other nodes.
 fn has_way_back(report: &Report, route: &mut Handle, src: IpAddr) -> bool {
-    let mut cidrs = report.peers.values().flat_map(|reach| reach.ways.keys());
+    let mut cidrs = report.peers.values().flat_map(|reach| reach.cidrs());
     if !cidrs.any(|cidr| cidr.contains(src)) {
         return true;
     }

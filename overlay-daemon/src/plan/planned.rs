@@ -72,11 +72,7 @@ impl Desired {
     fn remove(&mut self, peer: &Node) {
         self.firewall.refuse(&peer.endpoints);
         let reach = self.peers.remove(&peer.name).unwrap_or_default();
-        for leads in reach
-            .ways
-            .keys()
-            .filter_map(|cidr| self.routes.remove(cidr))
-        {
+        for leads in reach.cidrs().filter_map(|cidr| self.routes.remove(cidr)) {
             // The routes of both families may lead by one.
             let hop = self.nexthops.remove(&leads.nexthop);
             if hop.is_some_and(|hop| hop.way == Way::Vxlan) {

@@ -115,7 +115,7 @@ impl Probes {
     /// Probes go to the base address of each peer's first CIDR: its VTEP has it.
     pub(super) fn follow(&mut self, peers: &BTreeMap<String, Reach>) {
         let wanted = |reach: &Reach| {
-            let (cidr, limit) = reach.ways.keys().next().zip(reach.mtu)?;
+            let (cidr, limit) = reach.cidrs().next().zip(reach.mtu)?;
             Some((cidr.network(), limit))
         };
         let before = self.peers.len();
