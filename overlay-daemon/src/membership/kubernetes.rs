@@ -30,7 +30,7 @@ use crate::view;
 
 /// Nodes of a page of the list: a Node has 16 KB and more, and a page is held in memory whole.
 const PAGE: u32 = 100;
-/// A burst of changes is passed on together.
+/// Of a burst of changes the first is passed on at once, what comes within this time of it together.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// And written to the disk once.
 const STORE: Duration = Duration::from_secs(2);
@@ -110,6 +110,7 @@ impl Listener<'_> {
         let mut events = pin!(watch());
         let mut stalled = Some(Instant::now() + STALLED);
         let (mut patience, mut tell, mut store) = (Some(Instant::now() + PATIENCE), None, None);
+        let mut told = Instant::now();
         loop {
             tokio::select! {
                 event = events.next() => {
@@ -122,7 +123,7 @@ impl Listener<'_> {
                         None => stalled,
                     };
                     if self.hear(event) {
-                        tell.get_or_insert(Instant::now() + TOGETHER);
+                        tell.get_or_insert(told + TOGETHER);
                     }
                 }
                 () = at(stalled) => {
@@ -145,7 +146,7 @@ impl Listener<'_> {
                     }
                 }
                 () = at(tell) => {
-                    tell = None;
+                    (tell, told) = (None, Instant::now());
                     if self.tell(trouble.borrow().as_ref()) {
                         store.get_or_insert(Instant::now() + STORE);
                     }
