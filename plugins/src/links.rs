@@ -18,12 +18,17 @@ const AT_ONCE: usize = 16;
 /// What the kernel said, after all have been tried.
 pub fn delete<'a>(links: impl Iterator<Item = &'a Link>) -> Result<()> {
     let indices: Vec<u32> = links.map(|link| link.index).collect();
-    let shares = indices.chunks(indices.len().div_ceil(AT_ONCE).max(1));
+    let mut shares = indices.chunks(indices.len().div_ceil(AT_ONCE).max(1));
+    // One link, as most often, needs no other thread.
+    let Some(own) = shares.next() else {
+        return Ok(());
+    };
     let mut failures = Failures::default();
     thread::scope(|scope| {
         let workers: Vec<_> = shares
             .map(|share| scope.spawn(|| one_by_one(share)))
             .collect();
+        failures.note(one_by_one(own));
         for worker in workers {
             failures.note(worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
