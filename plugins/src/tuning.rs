@@ -56,15 +56,13 @@ impl Plugin for Tuning {
         let Some(backup) = Backup::load(&dir, &call.attachment)? else {
             return Backup::forget(&dir, &call.attachment);
         };
+        // A pod that is there but cannot be reached for a moment is put right by the next DEL, which needs the backup.
+        let netns = sandbox::open_if_there(call)?;
         let mut failures = Failures::default();
-        match sandbox::open_if_there(call) {
-            Ok(Some(netns)) => {
-                // What was short for a moment is not why a pod should keep a setting: afterwards nobody knows of it.
-                let restore = || restore(&backup, &netns, &call.attachment.ifname);
-                failures.note(restore().or_else(|_| restore()));
-            }
-            Ok(None) => {}
-            Err(error) => failures.note(Err(error)),
+        if let Some(netns) = netns {
+            // What was short for a moment is not why a pod should keep a setting: afterwards nobody knows of it.
+            let restore = || restore(&backup, &netns, &call.attachment.ifname);
+            failures.note(restore().or_else(|_| restore()));
         }
         failures.note(link::restore_host_end(&backup));
         failures.note(Backup::forget(&dir, &call.attachment));

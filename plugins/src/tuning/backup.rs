@@ -122,7 +122,7 @@ impl Backup {
     /// are, and are left alone.
     ///
     /// # Errors
-    /// Code 5 when one cannot be removed.
+    /// Code 5 when one cannot be read or removed.
     pub fn collect(dir: &Path, network: &str, valid: &[Attachment]) -> Result<()> {
         let files = match fs::read_dir(dir) {
             Ok(files) => files,
@@ -130,20 +130,33 @@ impl Backup {
             Err(error) => return Err(failed("read", dir, &error)),
         };
         let mut failures = Failures::default();
-        for file in files.flatten() {
-            let bytes = fs::read(file.path()).ok();
-            let backup = bytes.and_then(|bytes| Self::parse(&bytes));
-            let is_valid = |backup: &Self| {
-                valid.iter().any(|attachment| {
-                    attachment.container_id == backup.container_id
-                        && attachment.ifname == backup.ifname
-                })
-            };
-            if backup.is_some_and(|backup| backup.network == network && !is_valid(&backup)) {
-                failures.note(remove(&file.path()));
-            }
+        for file in files {
+            let path = file
+                .map(|file| file.path())
+                .map_err(|error| failed("read", dir, &error));
+            failures.note(path.and_then(|path| collect_one(&path, network, valid)));
         }
         failures.into_result()
+    }
+}
+
+fn collect_one(path: &Path, network: &str, valid: &[Attachment]) -> Result<()> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::IsADirectory => {
+            return Ok(());
+        }
+        Err(error) => return Err(failed("read", path, &error)),
+    };
+    let is_stale = |backup: Backup| {
+        let is_its = |attachment: &Attachment| {
+            attachment.container_id == backup.container_id && attachment.ifname == backup.ifname
+        };
+        backup.network == network && !valid.iter().any(is_its)
+    };
+    match Backup::parse(&bytes).is_some_and(is_stale) {
+        true => remove(path),
+        false => Ok(()),
     }
 }
 
