@@ -135,7 +135,7 @@ fn short(version: &str) -> &str {
     version.split('+').next().unwrap_or(version)
 }
 
-/// The first word that a command says in a directory; `of unknown version` where it cannot be asked.
+/// What a command says in a directory; `of unknown version` where it cannot be asked.
 pub fn said(line: &str, directory: &Path) -> String {
     let mut words = line.split(' ');
     #[allow(
@@ -150,8 +150,6 @@ pub fn said(line: &str, directory: &Path) -> String {
         .ok()
         .filter(|output| output.status.success())
         .and_then(|output| String::from_utf8(output.stdout).ok());
-    let word = text
-        .as_deref()
-        .and_then(|text| text.split_whitespace().next());
-    word.unwrap_or("of unknown version").to_owned()
+    let line = text.as_deref().map_or("of unknown version", str::trim);
+    line.to_owned()
 }

@@ -62,12 +62,14 @@ fn figure(value: f64) -> String {
 pub fn keep(findings: &Findings) -> Result {
     let dir = find::workspace().join("docs/benchmarks");
     fs::create_dir_all(&dir)?;
+    // First, because what is written here makes the checkout differ from its commit.
+    let page = page(findings)?;
     let json = serde_json::to_string_pretty(&findings.rows)?;
     fs::write(dir.join("latest.json"), json + "\n")?;
     for plot in &findings.plots {
         picture::draw(plot, &dir.join(format!("{}.svg", plot.file)))?;
     }
-    Ok(fs::write(dir.join("README.md"), page(findings)?)?)
+    Ok(fs::write(dir.join("README.md"), page)?)
 }
 
 fn page(findings: &Findings) -> Result<String> {
