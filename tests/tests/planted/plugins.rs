@@ -1,7 +1,7 @@
 //! What the plugins, and the runtime that is built into them, write.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use lab::chain::Chain;
 use lab::{Node, Plugins, Reply, Result, conf, with_prev};
 use serde_json::{Value, json};
@@ -122,17 +122,36 @@ pub fn results() -> Result {
     })?;
     ensure!(name.starts_with("lab-"), "{name}");
     cnitool("del")?;
-    node.run(|| -> Result {
-        // Its last word is the last process id that was given.
-        let load = std::fs::read_to_string("/proc/loadavg")?;
-        let now: u32 = load.split_whitespace().last().unwrap_or_default().parse()?;
-        for pid in now..now + 1000 {
-            let temporary = format!("/var/lib/cni/results/{name}.{pid}.tmp");
-            std::os::unix::fs::symlink(FILE, temporary)?;
+    for _ in 0..5 {
+        let planted = node.run(|| guesses(&name))?;
+        cnitool("add")?;
+        untouched(&node, "the cache's temporary name")?;
+        cnitool("del")?;
+        // The one that was in the way is gone; on a busy machine the process id may be none of them.
+        let met = node.run(|| {
+            let (left, gone): (Vec<_>, Vec<_>) = planted
+                .iter()
+                .partition(|link| link.symlink_metadata().is_ok());
+            left.iter().try_for_each(std::fs::remove_file)?;
+            Ok::<_, anyhow::Error>(gone.len())
+        })?;
+        if met > 0 {
+            return Ok(());
         }
-        Ok(())
-    })?;
-    cnitool("add")?;
-    untouched(&node, "the cache's temporary name")?;
-    cnitool("del").map(drop)
+    }
+    bail!("no process id was guessed")
+}
+
+/// A link in place of each temporary name that the next processes may use.
+fn guesses(name: &str) -> Result<Vec<PathBuf>> {
+    // Its last word is the last process id that was given.
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let now: u32 = load.split_whitespace().last().unwrap_or_default().parse()?;
+    let paths = (now..now + 1000)
+        .map(|pid| PathBuf::from(format!("/var/lib/cni/results/{name}.{pid}.tmp")));
+    let paths: Vec<PathBuf> = paths.collect();
+    for path in &paths {
+        std::os::unix::fs::symlink(FILE, path)?;
+    }
+    Ok(paths)
 }
