@@ -3,9 +3,12 @@ mod chain;
 mod overtaken;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::ensure;
+use lab::inspect::sh;
 use lab::whole_chain::NEEDS;
-use lab::{Case, Fault, Need, Node, Plugins, Result, Snapshot, Trace, conf};
+use lab::{Case, Fault, Need, Node, Plugins, Result, Snapshot, Trace, conf, wait};
 use serde_json::{Value, json};
 
 /// What is made to fail, and with what.
@@ -80,7 +83,23 @@ fn node(conf: &Value, fresh: bool) -> Result<(Node, Plugins)> {
     let node = Node::new("node")?;
     let plugins = Plugins::heddle(&node)?;
     if !fresh {
-        plugins.add(conf, &node.pod("first")?)?.done()?;
+        let result = plugins.add(conf, &node.pod("first")?)?.result()?;
+        let gateways = result["ips"].as_array().into_iter().flatten();
+        for gateway in gateways.filter_map(|ip| ip["gateway"].as_str()) {
+            // The kernel makes this route in its own time where it is one of IPv6.
+            wait::until(
+                Duration::from_secs(5),
+                "the route to the gateway itself",
+                || {
+                    let routes = sh(
+                        node.space(),
+                        "ip route show table local; ip -6 route show table local",
+                    )?;
+                    ensure!(routes.contains(&format!("local {gateway} ")), "{routes}");
+                    Ok(())
+                },
+            )?;
+        }
     }
     Ok((node, plugins))
 }
