@@ -24,6 +24,8 @@ const TURNS: usize = 2000;
 const CONNECTIONS: usize = 300;
 /// For which a stream flows in a round, after as long that does not count.
 const STREAM: Duration = Duration::from_millis(250);
+/// Streams at the same time.
+const MANY: usize = 8;
 /// What both sides of a stream write and read at once, in bytes.
 const CHUNK: usize = 128 << 10;
 /// Long enough for anything but a loss.
@@ -47,7 +49,36 @@ struct Figures {
     tcp: Times,
     connect: Times,
     gigabits: Vec<f64>,
+    together: Vec<f64>,
 }
+
+/// Ours, what its rows' ids begin with, what it is, and whom it is held against.
+const SIDES: [(&str, &str, &str, &[&str]); 4] = [
+    (
+        ways::SLOW,
+        "packet",
+        "between pods of two nodes",
+        &[ways::FLANNEL, ways::BY_HAND],
+    ),
+    (
+        ways::FAST,
+        "packet.fast_path",
+        "the same with fast_path = true",
+        &[ways::FLANNEL, ways::BY_HAND],
+    ),
+    (
+        ways::DIRECT,
+        "packet.direct",
+        "between pods of two nodes without VXLAN",
+        &[ways::FLANNEL],
+    ),
+    (
+        ways::NEAR,
+        "packet.near",
+        "between pods of one node",
+        &[ways::NEAR_FLANNEL],
+    ),
+];
 
 pub fn run() -> Result<Findings> {
     let mut ways = Ways::new()?;
@@ -61,15 +92,8 @@ pub fn run() -> Result<Findings> {
     ways.stop()?;
     let named: Vec<(&str, &Figures)> = ways.all.iter().map(|way| way.name).zip(&figures).collect();
     let mut findings = Findings::default();
-    for (ours, id, what) in [
-        (ways::SLOW, "packet", "between pods of two nodes"),
-        (
-            ways::FAST,
-            "packet.fast_path",
-            "the same with fast_path = true",
-        ),
-    ] {
-        let measures: [(&str, &str, &str, Figure); 6] = [
+    for (ours, id, what, peers) in SIDES {
+        let measures: [(&str, &str, &str, Figure); 7] = [
             ("udp.p50", "UDP round trip", "µs", |of| {
                 of.udp.micros(MEDIAN)
             }),
@@ -91,15 +115,16 @@ pub fn run() -> Result<Findings> {
             ("stream", "one TCP stream", "Gbit/s", |of| {
                 median(&of.gigabits)
             }),
+            ("streams", "eight TCP streams", "Gbit/s", |of| {
+                median(&of.together)
+            }),
         ];
         for (measure, title, unit, figure) in measures {
             let of = |wanted: &str| {
                 let found = named.iter().find(|(name, _)| *name == wanted);
                 found.map(|(_, figures)| figure(figures))
             };
-            let peers = ways::PEERS
-                .iter()
-                .filter_map(|name| Some((*name, of(name)?)));
+            let peers = peers.iter().filter_map(|name| Some((*name, of(name)?)));
             let mut row = Row::new(
                 format!("{id}.{measure}"),
                 format!("{title} {what}"),
@@ -121,7 +146,8 @@ impl Way {
         self.udp(&mut figures.udp)?;
         self.tcp(&mut figures.tcp)?;
         self.connections(&mut figures.connect)?;
-        figures.gigabits.push(self.stream()?);
+        figures.gigabits.push(self.streams(1)?);
+        figures.together.push(self.streams(MANY)?);
         Ok(())
     }
 
@@ -188,34 +214,35 @@ impl Way {
         joined(echoing)
     }
 
-    /// Gbit in a second of one stream.
-    fn stream(&self) -> Result<f64> {
+    /// Gbit in a second of so many streams.
+    fn streams(&self, count: usize) -> Result<f64> {
         let listener = self.to.run(|| TcpListener::bind((self.address, 0)))?;
         let address = listener.local_addr()?;
-        let receiving = self.far_end(move || -> std::io::Result<f64> {
-            let (mut stream, _) = listener.accept()?;
-            let (mut bytes, mut received, start) = (vec![0; CHUNK], 0, Instant::now());
-            let mut begun = None;
-            loop {
-                let length = stream.read(&mut bytes)?;
-                match begun {
-                    None if start.elapsed() > STREAM => begun = Some(Instant::now()),
-                    Some(begun) if length == 0 || begun.elapsed() > STREAM => {
-                        return Ok(received as f64 * 8.0 / 1e9 / begun.elapsed().as_secs_f64());
-                    }
-                    Some(_) => received += length,
-                    None => {}
-                }
-            }
+        let sending: Vec<_> = (0..count)
+            .map(|_| {
+                self.from.spawn(move || -> Result {
+                    pin()?;
+                    let mut stream = connect(address)?;
+                    let bytes = vec![0; CHUNK];
+                    // Until the other end has seen enough and closes.
+                    while stream.write_all(&bytes).is_ok() {}
+                    Ok(())
+                })
+            })
+            .collect();
+        let receiving = (0..count).map(|_| {
+            let (stream, _) = listener.accept()?;
+            Ok(self.far_end(move || received(stream)))
         });
-        self.near_end(|| -> Result {
-            let mut stream = connect(address)?;
-            let bytes = vec![0; CHUNK];
-            // Until the other end has seen enough and closes.
-            while stream.write_all(&bytes).is_ok() {}
-            Ok(())
-        })?;
-        joined(receiving)
+        let receiving: Vec<_> = receiving.collect::<Result<_>>()?;
+        let rates = receiving.into_iter().map(joined);
+        let rate = rates.sum::<Result<f64>>()?;
+        for thread in sending {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(rate)
     }
 
     fn echo_connections(
@@ -253,6 +280,23 @@ impl Way {
             pin()?;
             f()
         })
+    }
+}
+
+/// Gbit in a second of one stream, once it has flowed for a while.
+fn received(mut stream: TcpStream) -> std::io::Result<f64> {
+    let (mut bytes, mut received, start) = (vec![0; CHUNK], 0, Instant::now());
+    let mut begun = None;
+    loop {
+        let length = stream.read(&mut bytes)?;
+        match begun {
+            None if start.elapsed() > STREAM => begun = Some(Instant::now()),
+            Some(begun) if length == 0 || begun.elapsed() > STREAM => {
+                return Ok(received as f64 * 8.0 / 1e9 / begun.elapsed().as_secs_f64());
+            }
+            Some(_) => received += length,
+            None => {}
+        }
     }
 }
 

@@ -11,11 +11,14 @@ use super::Way;
 pub const HOSTS: &str = "host to host";
 pub const SLOW: &str = "Heddle";
 pub const FAST: &str = "Heddle, fast path";
-const BY_HAND: &str = "VXLAN by hand, no rules";
-const FLANNEL: &str = "flannel's data path";
-/// Whom ours is held against.
-pub const PEERS: [&str; 2] = [FLANNEL, BY_HAND];
+pub const DIRECT: &str = "Heddle, direct";
+pub const NEAR: &str = "Heddle, same node";
+pub const BY_HAND: &str = "VXLAN by hand, no rules";
+pub const FLANNEL: &str = "flannel's data path";
+pub const NEAR_FLANNEL: &str = "flannel's, same node";
 
+/// A second pod of the first node made by hand.
+const NEAR_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 1, 3));
 /// The far pod of the nodes made by hand.
 const FAR_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 2, 2));
 const FAR_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 1, 12));
@@ -25,6 +28,7 @@ pub struct Ways {
     pub all: Vec<Way>,
     clusters: Vec<Cluster>,
     _by_hand: Vec<[(Node, Pod); 2]>,
+    _near: Pod,
 }
 
 impl Ways {
@@ -33,7 +37,13 @@ impl Ways {
         for (node, own) in flannel.iter().map(|(node, _)| node).zip([1, 2]) {
             flannels_rules(node, own)?;
         }
-        let clusters = vec![heddle("")?, heddle("fast_path = true")?];
+        let near = flannel[0].0.pod("near")?;
+        plug(&flannel[0].0, &near, 1, 3)?;
+        let clusters = vec![
+            heddle("direct_routing = \"never\"")?,
+            heddle("direct_routing = \"never\"\nfast_path = true")?,
+            heddle("direct_routing = \"always\"")?,
+        ];
         let mut all = vec![Way {
             name: HOSTS,
             from: plain[0].0.space().clone(),
@@ -48,7 +58,13 @@ impl Ways {
                 address: FAR_POD,
             });
         }
-        for (name, cluster) in [SLOW, FAST].into_iter().zip(&clusters) {
+        all.push(Way {
+            name: NEAR_FLANNEL,
+            from: flannel[0].1.space().clone(),
+            to: near.space().clone(),
+            address: NEAR_POD,
+        });
+        for (name, cluster) in [SLOW, FAST, DIRECT].into_iter().zip(&clusters) {
             let pods = cluster.pods()?;
             if name == FAST {
                 for member in &cluster.members {
@@ -62,10 +78,19 @@ impl Ways {
                 address: pods[1].addresses[0],
             });
         }
+        let [from, to] = ["from", "to"].map(|name| clusters[0].members[0].add_pod(name));
+        let to = to?;
+        all.push(Way {
+            name: NEAR,
+            from: from?.pod.space().clone(),
+            to: to.pod.space().clone(),
+            address: to.addresses[0],
+        });
         Ok(Ways {
             all,
             clusters,
             _by_hand: vec![plain, flannel],
+            _near: near,
         })
     }
 
@@ -100,11 +125,11 @@ fn cable(fabric: &Fabric, nodes: [&Node; 2]) -> Result {
     Ok(())
 }
 
-/// Two nodes with a daemon each that reach each other by VXLAN.
+/// Two nodes with a daemon each.
 fn heddle(config: &str) -> Result<Cluster> {
     let fabric = Fabric::new()?;
     fabric.switch(1)?;
-    let config = format!("membership = \"static\"\ndirect_routing = \"never\"\n{config}");
+    let config = format!("membership = \"static\"\n{config}");
     let member = |name, host| Member::new(&fabric, name, 1, host, &config);
     let members = vec![member("n1", 11)?, member("n2", 12)?];
     cable(&fabric, [&members[0].node, &members[1].node])?;
@@ -128,7 +153,6 @@ fn by_hand() -> Result<[(Node, Pod); 2]> {
     let pair = [place("h1", 11)?, place("h2", 12)?];
     cable(&fabric, [&pair[0].0, &pair[1].0])?;
     for ((node, pod), (own, other)) in pair.iter().zip([(1, 2), (2, 1)]) {
-        let netns = pod.netns().display();
         let script = format!(
             "sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=0\n\
              ip link add flannel.1 up mtu 1450 address 02:00:00:00:99:0{own} type vxlan id 1 local 192.0.1.1{own} dstport 8472 nolearning\n\
@@ -138,17 +162,26 @@ fn by_hand() -> Result<[(Node, Pod); 2]> {
              ip route add 10.99.{other}.0/24 via 10.99.{other}.0 dev flannel.1 onlink\n\
              ip link add cni0 type bridge\n\
              ip address add 10.99.{own}.1/24 dev cni0\n\
-             ip link set cni0 up\n\
-             ip link add p0 mtu 1450 type veth peer name eth0 mtu 1450 netns {netns}\n\
-             ip link set p0 master cni0 up"
+             ip link set cni0 up"
         );
         sh(node.space(), &script)?;
-        let script = format!(
-            "ip link set lo up\nip address add 10.99.{own}.2/24 dev eth0\nip link set eth0 up\nip route add default via 10.99.{own}.1"
-        );
-        sh(pod.space(), &script)?;
+        plug(node, pod, own, 2)?;
     }
     Ok(pair)
+}
+
+/// Joins a pod to its node's bridge, as host `host` of node `own`'s subnet.
+fn plug(node: &Node, pod: &Pod, own: u8, host: u8) -> Result {
+    let netns = pod.netns().display();
+    let script = format!(
+        "ip link add p{host} mtu 1450 type veth peer name eth0 mtu 1450 netns {netns}\n\
+         ip link set p{host} master cni0 up"
+    );
+    sh(node.space(), &script)?;
+    let script = format!(
+        "ip link set lo up\nip address add 10.99.{own}.{host}/24 dev eth0\nip link set eth0 up\nip route add default via 10.99.{own}.1"
+    );
+    sh(pod.space(), &script).map(drop)
 }
 
 /// What flanneld 0.27 puts into iptables with `--ip-masq`, and the sysctl that Kubernetes asks for.
