@@ -42,7 +42,7 @@ impl Ways {
         let clusters = vec![
             heddle("direct_routing = \"never\"")?,
             heddle("direct_routing = \"never\"\nfast_path = true")?,
-            heddle("direct_routing = \"always\"")?,
+            heddle("direct_routing = \"auto\"")?,
         ];
         let mut all = vec![Way {
             name: HOSTS,
