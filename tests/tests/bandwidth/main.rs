@@ -4,7 +4,7 @@ mod care;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lab::chain::{Attached, Chain};
 use lab::inspect::{ip_one, sh};
 use lab::probe::throughput;
@@ -101,21 +101,25 @@ fn rates_are_kept_in_both_directions() -> Result {
             (&ifb["mac"], &json!("heddle/lab/pod/eth0"))
         );
         chain.check(&conf, &pod)?;
-        let found = [
-            to_pod(&chain, &pod, 0)?,
-            to_pod(&chain, &pod, 1)?,
-            from_pod(&chain, &pod)?,
-        ];
-        for rate in found {
-            let wanted = megabits as f64;
-            ensure!(
-                (rate - wanted).abs() < wanted / 10.0,
-                "{rate:.1} instead of {wanted} Mbit/s"
-            );
-        }
+        is_kept(megabits, || to_pod(&chain, &pod, 0))?;
+        is_kept(megabits, || to_pod(&chain, &pod, 1))?;
+        is_kept(megabits, || from_pod(&chain, &pod))?;
         chain.del(&conf, &pod)?;
     }
     Ok(())
+}
+
+/// The rate is measured again where something else had the processor for a while: one that is not kept never is.
+fn is_kept(megabits: u64, measure: impl Fn() -> Result<f64>) -> Result {
+    let wanted = megabits as f64;
+    let mut rate = 0.0;
+    for _ in 0..3 {
+        rate = measure()?;
+        if (rate - wanted).abs() < wanted / 10.0 {
+            return Ok(());
+        }
+    }
+    bail!("{rate:.1} instead of {wanted} Mbit/s")
 }
 
 fn one_direction_leaves_the_other_alone() -> Result {
