@@ -84,7 +84,12 @@ fn node(conf: &Value, fresh: bool) -> Result<(Node, Plugins)> {
     let plugins = Plugins::heddle(&node)?;
     if !fresh {
         let result = plugins.add(conf, &node.pod("first")?)?.result()?;
-        let gateways = result["ips"].as_array().into_iter().flatten();
+        // host-local alone makes no link that could have them.
+        let interfaces = result["interfaces"].as_array();
+        let gateways = interfaces
+            .and(result["ips"].as_array())
+            .into_iter()
+            .flatten();
         for gateway in gateways.filter_map(|ip| ip["gateway"].as_str()) {
             // The kernel makes this route in its own time where it is one of IPv6.
             wait::until(
