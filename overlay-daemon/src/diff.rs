@@ -166,7 +166,7 @@ fn beside<'a, K: Ord, A, B>(
     })
 }
 
-/// Each row that there is but not planned.
+/// Each row that is there and not planned.
 fn beyond<'a, K: Ord, A, B>(
     observed: &'a BTreeMap<K, A>,
     desired: &'a BTreeMap<K, B>,

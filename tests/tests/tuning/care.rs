@@ -29,6 +29,29 @@ pub fn only_allowed_sysctls_are_changed() -> Result {
     chain.del(&conf, &pod)
 }
 
+/// A namespace that cannot be opened for a moment is not one that has gone.
+pub fn a_pod_out_of_reach_is_put_right_later() -> Result {
+    let chain = Chain::new()?;
+    let pod = chain.attach("pod")?;
+    let conf = tuning(json!({"sysctl": {"net.ipv4.conf.IFNAME.proxy_arp": "1"}}));
+    chain.add(&conf, &pod)?;
+    chain
+        .node
+        .run(|| std::os::unix::fs::symlink("/run/loop", "/run/loop"))?;
+    let conf_of_del = with_prev(&conf, &pod.result);
+    let out_of_reach = chain
+        .plugins
+        .call("DEL", &conf_of_del)
+        .pod(&pod.pod)
+        .netns("/run/loop")
+        .send()?;
+    let (_, message) = out_of_reach.failure()?;
+    ensure!(message.contains("/run/loop"), "{message}");
+    chain.del(&conf, &pod)?;
+    assert_eq!(sysctl(&pod, "ipv4/conf/eth0/proxy_arp")?, "0");
+    Ok(())
+}
+
 pub fn bad_configurations() -> Result {
     let chain = Chain::new()?;
     let pod = chain.attach("pod")?;

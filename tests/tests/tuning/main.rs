@@ -39,6 +39,10 @@ fn main() -> ExitCode {
             "a_backup_of_the_reference_is_put_back",
             care::a_backup_of_the_reference_is_put_back,
         ),
+        case(
+            "a_pod_out_of_reach_is_put_right_later",
+            care::a_pod_out_of_reach_is_put_right_later,
+        ),
         case("many_at_once", care::many_at_once),
         case("del_in_every_condition", care::del_in_every_condition),
         case(
