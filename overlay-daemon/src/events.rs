@@ -17,7 +17,8 @@ use crate::status::Status;
 
 /// How many are remembered.
 const REMEMBERED: usize = 200;
-/// Between two looks at the status. What comes and goes within is no news, but in the kernel, where changes are counted.
+/// From a change to the look at the status. What comes and goes within is no news, but in the kernel, where changes are
+/// counted.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Something that happened.
@@ -132,21 +133,25 @@ impl Ring {
     }
 }
 
-/// Compares the status with what it was before, again and again, for ever.
+/// Compares the status with what it was before whenever something may have changed, for ever.
 pub async fn run(shared: Shared) {
     let mut known = Status::default();
-    let mut look = tokio::time::interval(LOOK);
     let (mut membership, mut report) = (shared.membership.clone(), shared.report.clone());
-    let mut conflist = shared.conflist.clone();
-    let (mut turns, mut is_new) = (0, true);
+    let (mut conflist, mut probes) = (shared.conflist.clone(), shared.probes.clone());
     loop {
-        look.tick().await;
         // A status of thousands of peers is dear, and most of the time it would be the same.
-        is_new |= std::mem::replace(&mut turns, shared.probes.borrow().turns) != turns;
-        is_new |= has_news(&mut membership) | has_news(&mut report) | has_news(&mut conflist);
-        if !is_new {
-            continue;
+        tokio::select! {
+            Ok(()) = membership.changed() => {}
+            Ok(()) = report.changed() => {}
+            Ok(()) = conflist.changed() => {}
+            Ok(()) = probes.changed() => {}
+            else => return,
         }
+        tokio::time::sleep(LOOK).await;
+        membership.mark_unchanged();
+        report.mark_unchanged();
+        conflist.mark_unchanged();
+        probes.mark_unchanged();
         let status = shared.status();
         // Before the first pass, and what came of it for the conflist, nothing is known that could have changed.
         let is_known = shared.conflist.has_changed().unwrap_or(true);
@@ -155,15 +160,8 @@ pub async fn run(shared: Shared) {
                 shared.events.tell(news);
             }
             known = status;
-            is_new = false;
         }
     }
-}
-
-fn has_news<T>(of: &mut watch::Receiver<T>) -> bool {
-    let news = of.has_changed().unwrap_or(true);
-    of.mark_unchanged();
-    news
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub async fn run(
         teller: Teller::new(config, report.clone()),
         out,
     };
-    prober.quietly(|probes| probes.vxlan_port = vxlan_port);
+    prober.change(|probes| probes.vxlan_port = vxlan_port);
     let (mut from_v4, mut from_v6) = (vec![0; 65_536], vec![0; 65_536]);
     let mut beat = Instant::now();
     loop {
@@ -86,7 +86,7 @@ pub async fn run(
             Ok((length, from)) = receive(prober.v6.as_deref(), &mut from_v6) => prober.receive(&from_v6[..length], from).await,
             Ok(()) = report.changed() => {
                 let report = report.borrow_and_update();
-                prober.quietly(|probes| probes.follow(&report.peers));
+                prober.change(|probes| probes.follow(&report.peers));
                 beat = Instant::now();
             }
             () = tokio::time::sleep_until(beat.into()) => {
@@ -131,16 +131,18 @@ struct Prober {
     teller: Teller,
     v4: Arc<UdpSocket>,
     v6: Option<Arc<UdpSocket>>,
-    /// What is known stands in the channel itself: nobody waits for news there, and a copy would weigh as much again.
+    /// What is known stands in the channel itself: a copy would weigh as much again.
     out: watch::Sender<Probes>,
 }
 
 impl Prober {
-    fn quietly<T>(&self, change: impl FnOnce(&mut Probes) -> T) -> Option<T> {
+    /// Announces what is news to a person alone: probes come and go all the time.
+    fn change<T>(&self, change: impl FnOnce(&mut Probes) -> T) -> Option<T> {
         let mut outcome = None;
         self.out.send_if_modified(|probes| {
+            let turns = probes.turns;
             outcome = Some(change(probes));
-            false
+            probes.turns != turns
         });
         outcome
     }
@@ -150,7 +152,7 @@ impl Prober {
             return;
         }
         if bytes.starts_with(REQUEST) {
-            self.quietly(|probes| probes.hear(from.ip(), Instant::now()));
+            self.change(|probes| probes.hear(from.ip(), Instant::now()));
             let answer = [ANSWER, &bytes[4..]].concat();
             self.send(from, &answer).await;
         } else if bytes.starts_with(QUESTION) {
@@ -163,14 +165,14 @@ impl Prober {
                 .map(u64::from_be_bytes)
                 .unwrap_or_default();
             // By its number, not by where it comes from: on a direct path a node answers from its underlay address.
-            self.quietly(|probes| probes.answer(number, Instant::now()));
+            self.change(|probes| probes.answer(number, Instant::now()));
         }
     }
 
     /// Sends the probes that are due longest, as far as any are.
     async fn beat(&self) {
         for _ in 0..TOGETHER {
-            let due = self.quietly(|probes| probes.beat(Instant::now()));
+            let due = self.change(|probes| probes.beat(Instant::now()));
             let Some((address, bytes)) = due.flatten() else {
                 break;
             };

@@ -7,7 +7,6 @@ pub(crate) mod fuzzing;
 mod publish;
 mod set;
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -32,8 +31,6 @@ use crate::view;
 const PAGE: u32 = 100;
 /// Of a burst of changes the first is passed on at once, what comes within this time of it together.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// And written to the disk once.
-const STORE: Duration = Duration::from_secs(2);
 /// A list of which nothing has come for so long is asked for anew: the client itself would wait five minutes, as for a watch,
 /// which may well be silent.
 const STALLED: Duration = Duration::from_secs(15);
@@ -58,21 +55,24 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
         published: published_seen,
     };
     let publishing = publish::run(nodes.clone(), &config, sources, trouble);
+    let file = cache::path(&config.state_dir);
+    let stored = cache::load(&file);
+    let storing = cache::keep(file, stored.clone(), out.subscribe());
     let mut listener = Listener {
-        file: cache::path(&config.state_dir),
         config: &config,
         server,
         set: Set::default(),
         listed: None,
         is_settled: false,
-        cached: None,
-        stored: None,
+        stored,
+        goes_by_stored: false,
         unheard: None,
         published,
         out,
     };
     tokio::select! {
         () = publishing => Ok(()),
+        () = storing => Ok(()),
         ended = listener.run(nodes, trouble_seen) => ended,
     }
 }
@@ -82,16 +82,15 @@ struct Listener<'a> {
     config: &'a Config,
     /// URL of the API server.
     server: String,
-    file: PathBuf,
     set: Set,
     /// The list that is being read.
     listed: Option<Set>,
     /// Whether a whole list has been read.
     is_settled: bool,
-    /// What an earlier daemon heard; used once patience is over.
-    cached: Option<Cached>,
-    /// What is on the disk.
+    /// What an earlier daemon heard.
     stored: Option<Cached>,
+    /// Whether that is what counts: patience is over.
+    goes_by_stored: bool,
     /// Why nothing is heard at the moment, and since when.
     unheard: Option<(Trouble, Timestamp)>,
     published: watch::Sender<Option<Published>>,
@@ -104,12 +103,11 @@ impl Listener<'_> {
         nodes: Api<KubeNode>,
         mut trouble: watch::Receiver<Option<Trouble>>,
     ) -> Result<(), String> {
-        self.stored = cache::load(&self.file);
         let settings = watcher::Config::default().page_size(PAGE);
         let watch = || watcher(nodes.clone(), settings.clone()).backoff(api::Patience::default());
         let mut events = pin!(watch());
         let mut stalled = Some(Instant::now() + STALLED);
-        let (mut patience, mut tell, mut store) = (Some(Instant::now() + PATIENCE), None, None);
+        let (mut patience, mut tell) = (Some(Instant::now() + PATIENCE), None);
         let mut told = Instant::now();
         loop {
             tokio::select! {
@@ -141,19 +139,13 @@ impl Listener<'_> {
                 () = at(patience) => {
                     patience = None;
                     if !self.is_settled {
-                        self.cached.clone_from(&self.stored);
+                        self.goes_by_stored = true;
                         tell.get_or_insert(Instant::now());
                     }
                 }
                 () = at(tell) => {
                     (tell, told) = (None, Instant::now());
-                    if self.tell(trouble.borrow().as_ref()) {
-                        store.get_or_insert(Instant::now() + STORE);
-                    }
-                }
-                () = at(store) => {
-                    store = None;
-                    self.store();
+                    self.tell(trouble.borrow().as_ref());
                 }
             }
         }
@@ -229,21 +221,20 @@ impl Listener<'_> {
         is_new
     }
 
-    /// Passes on what is known, and says whether the file is to be written.
-    fn tell(&self, unpublished: Option<&Trouble>) -> bool {
+    /// Passes on what is known.
+    fn tell(&self, unpublished: Option<&Trouble>) {
         let membership = self.membership(unpublished);
-        let is_settled = membership.is_settled;
         self.out.send_if_modified(|known| {
             let is_new = *known != membership;
             *known = membership;
             is_new
         });
-        is_settled
     }
 
     fn membership(&self, unpublished: Option<&Trouble>) -> Membership {
         let mut membership = Membership::default();
-        match (self.is_settled, &self.cached) {
+        let stored = self.stored.as_ref().filter(|_| self.goes_by_stored);
+        match (self.is_settled, stored) {
             (true, _) => {
                 let seen = self.set.seen(self.config);
                 self.own(seen.own_cidrs.clone(), &mut membership);
@@ -258,9 +249,9 @@ impl Listener<'_> {
                 // A list without this very Node may be without all others too: nothing is taken away by it.
                 membership.is_settled = own_cidrs.is_some();
             }
-            (false, Some(cached)) => {
-                membership.own_cidrs.clone_from(&cached.own_cidrs);
-                membership.nodes.clone_from(&cached.nodes);
+            (false, Some(stored)) => {
+                membership.own_cidrs.clone_from(&stored.own_cidrs);
+                membership.nodes.clone_from(&stored.nodes);
                 membership.is_known = true;
                 membership.notes.push("the API server has not been heard since the start: going by what it said before".into());
             }
@@ -310,12 +301,12 @@ impl Listener<'_> {
             Some(cidrs) => match view::own_cidrs(&cidrs, self.config) {
                 Ok(cidrs) => membership.own_cidrs = cidrs,
                 Err(why) => {
-                    membership.own_cidrs = self.stored_cidrs();
+                    membership.own_cidrs = self.last_cidrs();
                     membership.problems.push(format!("the Node {name}: {why}"));
                 }
             },
             None => {
-                membership.own_cidrs = self.stored_cidrs();
+                membership.own_cidrs = self.last_cidrs();
                 membership.problems.push(format!(
                     "Kubernetes has no Node {name}: is \"node_name\" the name that kubelet registers (kubectl get nodes)?"
                 ));
@@ -323,21 +314,12 @@ impl Listener<'_> {
         }
     }
 
-    fn stored_cidrs(&self) -> Vec<ipnetwork::IpNetwork> {
-        let stored = self.stored.as_ref().map(|stored| stored.own_cidrs.clone());
-        stored.unwrap_or_default()
-    }
-
-    fn store(&mut self) {
-        let membership = self.out.borrow();
-        let now = Cached {
-            own_cidrs: membership.own_cidrs.clone(),
-            nodes: membership.nodes.clone(),
-        };
-        drop(membership);
-        if self.stored.as_ref() != Some(&now) {
-            cache::store(&self.file, &now);
-            self.stored = Some(now);
+    /// What it had before: as this daemon was told, or an earlier one.
+    fn last_cidrs(&self) -> Vec<ipnetwork::IpNetwork> {
+        let told = self.out.borrow().own_cidrs.clone();
+        match (&self.stored, told.is_empty()) {
+            (Some(stored), true) => stored.own_cidrs.clone(),
+            _ => told,
         }
     }
 }
