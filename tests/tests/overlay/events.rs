@@ -38,6 +38,8 @@ pub fn told() -> Result {
         ("underlay", "n1", "is at 192.0.1.11"),
         ("peer_appeared", "n3", "has appeared: at 192.0.2.13, vxlan"),
         ("peer_state", "n2", "established"),
+        // Its daemon is the last to start: the first probe of it may be lost, and the next comes 2 s later.
+        ("peer_state", "n3", "established"),
         ("kernel", "route", "4 changed in the kernel"),
         ("conflist", conflist, "written"),
         ("health", "n1", "ready"),
