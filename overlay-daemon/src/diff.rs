@@ -1,6 +1,7 @@
 //! What has to be done to get from the kernel's rows to the planned ones: pure, and nothing when nothing is to be done.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -195,6 +196,38 @@ impl Change {
             Change::SetNeighbour(_) | Change::RemoveNeighbour(_) => "neighbour",
             Change::AddNexthop(_) | Change::SetNexthop(_) | Change::RemoveNexthop(_) => "nexthop",
             Change::AddRoute(_) | Change::SetRoute(_) | Change::RemoveRoute(_) => "route",
+        }
+    }
+
+    /// Takes down what the kernel holds after it; of the device itself nothing, which is looked at again.
+    pub fn take_down(self, observed: &mut Observed) {
+        match self {
+            Change::MakeDevice
+            | Change::RemoveDevice(_)
+            | Change::SetUp(_)
+            | Change::SetMtu(..)
+            | Change::SetMac(..) => {}
+            Change::AddAddress(_, network) => drop(observed.addresses.insert(network)),
+            Change::RemoveAddress(_, network) => drop(observed.addresses.remove(&network)),
+            Change::SetFdb(row) => drop(observed.fdb.insert(row.mac, vec![row.dst])),
+            Change::RemoveFdb(row) => {
+                if let Entry::Occupied(mut all) = observed.fdb.entry(row.mac) {
+                    all.get_mut().retain(|dst| *dst != row.dst);
+                    if all.get().is_empty() {
+                        all.remove();
+                    }
+                }
+            }
+            Change::SetNeighbour(row) => drop(observed.neighbours.insert(row.ip, row.mac)),
+            Change::RemoveNeighbour(row) => drop(observed.neighbours.remove(&row.ip)),
+            Change::AddNexthop(row) | Change::SetNexthop(row) => {
+                observed.nexthops.insert(row.id, row);
+            }
+            Change::RemoveNexthop(row) => drop(observed.nexthops.remove(&row.id)),
+            Change::AddRoute(row) | Change::SetRoute(row) => {
+                observed.routes.insert(row.dst, vec![row]);
+            }
+            Change::RemoveRoute(row) => drop(observed.routes.remove(&row.dst)),
         }
     }
 

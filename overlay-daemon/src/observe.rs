@@ -32,46 +32,76 @@ impl Observed {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn read(handle: &mut Handle) -> netlink::Result<Self> {
-        let mut observed = Self {
-            device: handle.link(DEVICE)?,
-            ..Self::default()
+        let mut observed = Self::default();
+        observed.renew(handle, || true)?;
+        Ok(observed)
+    }
+
+    /// Reads it again, dump by dump as long as it `goes_on`, and says whether it came to the end; before that, some of it
+    /// is as it was.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn renew(
+        &mut self,
+        handle: &mut Handle,
+        goes_on: impl Fn() -> bool,
+    ) -> netlink::Result<bool> {
+        self.device = handle.link(DEVICE)?;
+        let Some(index) = self.device.as_ref().map(|link| link.index) else {
+            (self.addresses, self.fdb, self.neighbours) = Default::default();
+            return self.renew_ways(handle, goes_on);
         };
-        if let Some(index) = observed.device.as_ref().map(|link| link.index) {
-            let addresses = handle
-                .addresses(Some(index))?
-                .into_iter()
-                .map(|address| address.network);
-            observed.addresses = addresses
-                .filter(|network| !is_link_local(network.ip()))
-                .collect();
-            for row in handle.fdb(index)? {
-                push(&mut observed.fdb, row.mac, row.dst);
-            }
-            let neighbours = handle.neighbours(index)?;
-            observed.neighbours = neighbours.iter().map(|row| (row.ip, row.mac)).collect();
-        }
-        let nexthops = handle.nexthops(PROTOCOL)?;
-        observed.nexthops = nexthops
-            .into_iter()
-            .map(|nexthop| (nexthop.id, nexthop))
+        let addresses = handle.addresses(Some(index))?.into_iter();
+        self.addresses = addresses
+            .map(|address| address.network)
+            .filter(|network| !is_link_local(network.ip()))
             .collect();
+        if !goes_on() {
+            return Ok(false);
+        }
+        self.fdb = gather(handle.fdb(index)?.into_iter().map(|row| (row.mac, row.dst)));
+        if !goes_on() {
+            return Ok(false);
+        }
+        let neighbours = handle.neighbours(index)?;
+        self.neighbours = neighbours.iter().map(|row| (row.ip, row.mac)).collect();
+        self.renew_ways(handle, goes_on)
+    }
+
+    fn renew_ways(
+        &mut self,
+        handle: &mut Handle,
+        goes_on: impl Fn() -> bool,
+    ) -> netlink::Result<bool> {
+        if !goes_on() {
+            return Ok(false);
+        }
+        let nexthops = handle.nexthops(PROTOCOL)?.into_iter();
+        self.nexthops = nexthops.map(|nexthop| (nexthop.id, nexthop)).collect();
+        if !goes_on() {
+            return Ok(false);
+        }
         let ours = RouteFilter {
             protocol: Some(PROTOCOL),
             ..RouteFilter::default()
         };
-        for route in handle.routes(ours)? {
-            push(&mut observed.routes, route.dst, route);
-        }
-        Ok(observed)
+        let routes = handle.routes(ours)?.into_iter();
+        self.routes = gather(routes.map(|route| (route.dst, route)));
+        Ok(true)
     }
 }
 
 /// Most keys have one row: no room for more is made before there are.
-fn push<K: Ord, V>(rows: &mut BTreeMap<K, Vec<V>>, key: K, row: V) {
-    match rows.entry(key) {
-        Entry::Vacant(entry) => drop(entry.insert(vec![row])),
-        Entry::Occupied(entry) => entry.into_mut().push(row),
+fn gather<K: Ord, V>(rows: impl Iterator<Item = (K, V)>) -> BTreeMap<K, Vec<V>> {
+    let mut gathered = BTreeMap::new();
+    for (key, row) in rows {
+        match gathered.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(vec![row])),
+            Entry::Occupied(entry) => entry.into_mut().push(row),
+        }
     }
+    gathered
 }
 
 fn is_link_local(ip: IpAddr) -> bool {

@@ -186,7 +186,11 @@ struct Change<'a> {
 fn peers(old: &Status, new: &Status) -> Vec<News> {
     let mut changes = Vec::new();
     // Side by side, because to look each up among thousands takes longer.
-    for row in new.peers.iter().merge_join_by(&old.peers, |a, b| a.0.cmp(b.0)) {
+    for row in new
+        .peers
+        .iter()
+        .merge_join_by(&old.peers, |a, b| a.0.cmp(b.0))
+    {
         match row {
             EitherOrBoth::Both((name, peer), (_, before)) => {
                 changes.extend(path(name, before, peer));
