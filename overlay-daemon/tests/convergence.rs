@@ -132,9 +132,13 @@ fn pass(kernel: &mut Observed, desired: &Desired, is_settled: bool) {
     if is_settled {
         changes.extend(diff::stale(desired, kernel, DEVICE_INDEX));
     }
+    let mut known = kernel.clone();
     for change in changes {
         apply(kernel, desired, &change);
+        change.take_down(&mut known);
     }
+    // What the daemon goes by until it looks again.
+    assert_eq!(&known, kernel);
 }
 
 /// What the kernel does with a change, down to what it refuses.

@@ -247,3 +247,43 @@ pub fn members() -> Result {
     })?;
     Ok(())
 }
+
+/// Inputs go before looks, and a look still comes about while they never end.
+pub fn meanwhile() -> Result {
+    let cluster = Cluster::fixed("")?;
+    let first = &cluster.members[0];
+    let moved = [NODES[0], NODES[1], ("n3", NODES[2].1, 4)];
+    let lost = "10.32.2.0/24";
+    let mut lost_at = None;
+    let start = Instant::now();
+    for turn in 0.. {
+        cluster.write_nodes(if turn % 2 == 0 { &moved } else { &NODES })?;
+        std::thread::sleep(Duration::from_millis(20));
+        let route = sh(first.node.space(), &format!("ip route show {lost}"))?;
+        match lost_at {
+            None if start.elapsed() > PROMISE => {
+                sh(first.node.space(), &format!("ip route delete {lost}"))?;
+                lost_at = Some(Instant::now());
+            }
+            Some(at) if !route.is_empty() => {
+                let took = at.elapsed();
+                ensure!(took < PROMISE, "healed after {took:?}");
+                break;
+            }
+            Some(at) => ensure!(at.elapsed() < PATIENCE, "not healed: {}", first.log()),
+            None => {}
+        }
+    }
+    cluster.write_nodes(&moved)?;
+    wait::until(PATIENCE, "the last word", || {
+        let rows = rows(&first.node)?;
+        ensure!(
+            rows.contains("10.32.4.0/24") && !rows.contains("10.32.3.0/24"),
+            "{rows}"
+        );
+        Ok(())
+    })?;
+    let status = first.status()?;
+    ensure!(status["ready"] == true, "{status:#}");
+    Ok(())
+}

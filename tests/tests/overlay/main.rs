@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         case("the_uplink_heals", healing::uplink),
         case("others_rows_are_untouched", healing::others),
         case("members_come_and_go", healing::members),
+        case("rows_heal_while_members_change", healing::meanwhile),
         case("killed_daemons_lose_no_packet", restarts::killed),
         case("killed_gossipers_lose_no_packet", restarts::killed_gossip),
         case(
