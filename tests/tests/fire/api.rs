@@ -222,7 +222,8 @@ pub fn storm() -> Result {
         member.peak_memory()?,
     );
     ensure!(took < Duration::from_secs(3), "{took:?}");
-    ensure!(during <= 20 * seconds + 20, "{during} passes");
+    // Of either kind, for a new input and for the kernel's events, at most one in 50 ms.
+    ensure!(during <= 40 * seconds + 20, "{during} passes");
     ensure!(
         member.peak_memory()? < memory + 20.0,
         "{:.1} MB",
