@@ -151,12 +151,12 @@ pub(crate) fn enter(
     })
 }
 
-/// Whether `netns` is the network namespace of the calling thread; nothing is opened or entered for that.
+/// Whether `netns` is the network namespace of this process; nothing is opened or entered for that.
 /// The reference looks only after it has done the work, and leaves the host half configured.
 fn is_own_netns(netns: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     identity(netns).is_some_and(|theirs| {
-        identity(Path::new("/proc/thread-self/ns/net")).is_some_and(|own| own == theirs)
+        identity(Path::new("/proc/self/ns/net")).is_some_and(|own| own == theirs)
     })
 }
 

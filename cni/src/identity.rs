@@ -91,14 +91,12 @@ fn hashed(part: &str) -> String {
 
 /// The first `digits`, at most 64, hex digits of the SHA-256 of `input`.
 pub fn digest(input: &str, digits: usize) -> String {
-    let mut out = String::with_capacity(64);
-    for byte in Sha256::digest(input.as_bytes()) {
-        for nibble in [byte >> 4, byte & 15] {
-            out.extend(char::from_digit(u32::from(nibble), 16));
-        }
-    }
-    out.truncate(digits);
-    out
+    let hash = Sha256::digest(input.as_bytes());
+    let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles
+        .take(digits)
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+        .collect()
 }
 
 #[cfg(test)]

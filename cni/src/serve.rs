@@ -52,7 +52,8 @@ pub fn run(plugin: &dyn Plugin) -> ExitCode {
     }));
 
     let env = Env::of_process();
-    let mut stdin = Vec::new();
+    // Room for most configurations, or the standard library reads them in small pieces.
+    let mut stdin = Vec::with_capacity(4096);
     let reply = match read_stdin(&env, &mut stdin) {
         Ok(()) => serve(plugin, &env, &stdin),
         Err(e) => Reply::error(

@@ -37,6 +37,14 @@ impl Handle {
         netns.run(Self::new)?
     }
 
+    /// The same for a caller who has `home`, the namespace of the calling thread, open already.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn in_netns_from(netns: &Netns, home: &Netns) -> Result<Self> {
+        netns.run_from(home, Self::new)?
+    }
+
     /// Sends changes, several of them in one system call. All are carried out, also those behind one
     /// that fails; the first failure is returned.
     ///

@@ -10,6 +10,7 @@ use std::{fs, thread};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{getpid, gettid};
 
 use crate::error::{Error, Result};
 
@@ -102,7 +103,11 @@ impl Netns {
     /// # Errors
     /// When `/proc` is not there.
     pub fn current() -> Result<Self> {
-        let path = "/proc/thread-self/ns/net";
+        // The shorter way where it is the same: the kernel makes each directory of it when somebody looks.
+        let path = match gettid() == getpid() {
+            true => "/proc/self/ns/net",
+            false => "/proc/thread-self/ns/net",
+        };
         File::open(path)
             .map(Self)
             .map_err(Error::io(format!("open {path}")))
@@ -126,7 +131,15 @@ impl Netns {
     /// When the namespace cannot be entered: `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` when it is a
     /// namespace of another kind.
     pub fn run<T>(&self, inside: impl FnOnce() -> T) -> Result<T> {
-        let home = Home(Self::current()?);
+        self.run_from(&Self::current()?, inside)
+    }
+
+    /// The same for a caller who has `home`, the namespace of the calling thread, open already.
+    ///
+    /// # Errors
+    /// As [`Netns::run`].
+    pub fn run_from<T>(&self, home: &Self, inside: impl FnOnce() -> T) -> Result<T> {
+        let home = Home(home);
         setns(&self.0, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::io("enter the network namespace")(errno.into()))?;
         let outcome = inside();
@@ -141,12 +154,19 @@ impl AsFd for Netns {
     }
 }
 
-/// The namespace to come back to.
-struct Home(Netns);
+impl From<File> for Netns {
+    /// A file of `/proc/PID/ns` that is open already.
+    fn from(file: File) -> Self {
+        Self(file)
+    }
+}
 
-impl Drop for Home {
+/// The namespace to come back to.
+struct Home<'a>(&'a Netns);
+
+impl Drop for Home<'_> {
     fn drop(&mut self) {
-        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+        if setns(self.0, CloneFlags::CLONE_NEWNET).is_err() {
             std::process::abort();
         }
     }

@@ -18,8 +18,10 @@ use crate::request::Request;
 /// Requests in one send: their acknowledgements together fit the socket's default receive buffer
 /// (500 do not, 250 do).
 const BATCH: usize = 250;
-/// The kernel never sends more in one datagram than a reader has offered to take, up to 32 KiB.
+/// What a reader offers to take. Of a table, the kernel sends in one datagram as much as the last offer was, up to 32 KiB.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+/// What is offered until more is known to come: most answers are about one object.
+const FIRST_BUFFER: usize = 8 * 1024;
 /// How often a dump is begun again before it is given up.
 const DUMP_ATTEMPTS: usize = 32;
 
@@ -29,6 +31,8 @@ pub(crate) struct Socket {
     socket: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// What the next reader offers to take, in bytes.
+    room: usize,
     /// Whether answers were lost since the last send. The kernel drops all further ones until the rest has been read.
     overrun: bool,
 }
@@ -37,13 +41,13 @@ impl Socket {
     /// Opens a socket for `protocol` (`NETLINK_ROUTE`, `NETLINK_NETFILTER`) in the current namespace.
     pub(crate) fn open(protocol: isize) -> Result<Self> {
         let open = || -> io::Result<netlink_sys::Socket> {
-            let mut socket = netlink_sys::Socket::new(protocol)?;
+            let socket = netlink_sys::Socket::new(protocol)?;
             socket.set_ext_ack(true)?;
             // Errors need not carry the request back: it is known by its number.
             socket.set_cap_ack(true)?;
             // Kernels before 4.20 do not filter dumps: more comes, and it is filtered here.
             let _ = socket.set_netlink_get_strict_chk(true);
-            socket.bind_auto()?;
+            // This binds it as well.
             socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
             Ok(socket)
         };
@@ -51,7 +55,8 @@ impl Socket {
         Ok(Self {
             socket,
             sequence: 0,
-            buffer: Vec::with_capacity(RECEIVE_BUFFER),
+            buffer: Vec::new(),
+            room: FIRST_BUFFER,
             overrun: false,
         })
     }
@@ -125,10 +130,11 @@ impl Socket {
         object: impl Fn() -> String,
         mut parse: impl FnMut(&[u8]) -> Result<T>,
     ) -> Result<Option<T>> {
-        let sequence = self.ask(kind, 0, payload)?;
+        let mut room = self.room;
+        let mut sequence = self.ask(kind, 0, payload)?;
         let mut answer = None;
         while answer.is_none() {
-            self.receive(|message| {
+            let received = self.receive(|message| {
                 if message.sequence == sequence {
                     answer = Some(match refusal(&message) {
                         Some((errno, text)) => Err(Error::Kernel {
@@ -141,7 +147,15 @@ impl Socket {
                     });
                 }
                 Ok(())
-            })?;
+            });
+            match received {
+                // Cut short: there is room for it from now on.
+                Err(Error::Decode { .. }) if answer.is_none() && self.room > room => {
+                    room = self.room;
+                    sequence = self.ask(kind, 0, payload)?;
+                }
+                outcome => outcome?,
+            }
         }
         match answer {
             Some(Err(error)) if error.is_not_found() => Ok(None),
@@ -158,13 +172,14 @@ impl Socket {
         mut parse: impl FnMut(u16, &[u8]) -> Result<Option<T>>,
     ) -> Result<Vec<T>> {
         for _ in 0..DUMP_ATTEMPTS {
+            let room = self.room;
             let sequence = self.ask(kind, NLM_F_DUMP, payload)?;
             let (mut rows, mut interrupted, mut done) = (Vec::new(), false, false);
             // A failed parse is kept until the dump has been read out, or it would be mistaken for
             // the answer to the next request.
             let mut failure = None;
             while !done {
-                self.receive(|message| {
+                let received = self.receive(|message| {
                     if message.sequence != sequence {
                         return Ok(());
                     }
@@ -187,7 +202,12 @@ impl Socket {
                         },
                     }
                     Ok(())
-                })?;
+                });
+                match received {
+                    // Cut short: there is room for it from now on.
+                    Err(Error::Decode { .. }) if self.room > room => interrupted = true,
+                    outcome => outcome?,
+                }
             }
             match failure {
                 Some(error) => return Err(error),
@@ -200,6 +220,7 @@ impl Socket {
 
     /// Joins a multicast group: its events arrive by [`Socket::receive`].
     pub(crate) fn subscribe(&mut self, group: u32) -> Result<()> {
+        self.room = RECEIVE_BUFFER;
         self.socket
             .add_membership(group)
             .map_err(Error::io("subscribe to kernel events"))
@@ -266,6 +287,7 @@ impl Socket {
     /// Waits for one datagram and hands over each message in it.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(Incoming) -> Result<()>) -> Result<()> {
         self.buffer.clear();
+        self.buffer.reserve(self.room);
         // MSG_TRUNC: say how long the datagram really was.
         let length = loop {
             match self.socket.recv(&mut self.buffer, nix::libc::MSG_TRUNC) {
@@ -277,8 +299,10 @@ impl Socket {
                 }
             }
         };
+        if length > self.room / 2 {
+            self.room = self.room.max(RECEIVE_BUFFER).max(length);
+        }
         if length > self.buffer.len() {
-            self.buffer.reserve(length);
             return Err(malformed(format!(
                 "a datagram of {length} bytes is longer than any the kernel should send"
             )));

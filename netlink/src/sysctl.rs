@@ -1,8 +1,8 @@
 //! Kernel settings under `/proc/sys`, of the calling thread's network namespace; another one's are
 //! reached by [`crate::netns::Netns::run`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -27,7 +27,13 @@ impl<P: AsRef<Path>> Tree<P> {
     /// # Errors
     /// When there is no such setting, or it cannot be read.
     pub fn get(&self, key: &str) -> Result<String> {
-        let text = self.path(key).and_then(fs::read_to_string);
+        let text = self.path(key).and_then(|path| {
+            // Most settings come whole in one read; asking for the size of such a file says nothing.
+            let mut text = Vec::with_capacity(64);
+            File::open(path)?.take(u64::MAX).read_to_end(&mut text)?;
+            String::from_utf8(text)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        });
         let text = text.map_err(Error::io(format!("read sysctl {key}")))?;
         Ok(text.trim().to_owned())
     }

@@ -109,7 +109,7 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     let (bridge, lock) = device::ensure(&mut host, conf, lock, undo)?;
     let mtu = conf.mtu.unwrap_or(bridge.mtu);
     let veth = port::create(&mut host, call, conf, &bridge, mtu, &netns, undo)?;
-    drop(lock);
+    let home = lock.release()?;
 
     if conf.mac_spoof_check {
         undo.push("the MAC spoof check", || {
@@ -124,7 +124,7 @@ fn add<'a>(call: &'a Call, conf: &'a BridgeConf, undo: &mut Undo<'a>) -> Result<
     };
     let gateways = gateway::plan(&mut host, conf, &bridge, &mut result)?;
 
-    let mut pod = Handle::in_netns(&netns).map_err(kernel)?;
+    let mut pod = Handle::in_netns_from(&netns, &home).map_err(kernel)?;
     if !conf.disable_container_interface {
         let eth = pod
             .link(&call.attachment.ifname)

@@ -3,28 +3,34 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Made by the daemon, which empties it as well; without it nothing is written.
+/// Made by the daemon, which puts another in its place as well; without it nothing is measured.
 const FILE: &str = "/run/heddle/cni-calls";
 
-/// A call that is being answered.
+/// A call that is being answered, and that the daemon wants to know of.
 #[derive(Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    command: String,
+    start: Instant,
+}
 
 impl Clock {
-    /// Begins to measure.
-    pub fn start() -> Self {
-        Self(Instant::now())
+    /// Begins to measure; `None` where nobody wants to know, for the first look at the clock takes its time too.
+    pub fn start() -> Option<Self> {
+        let command = env::var("CNI_COMMAND").ok()?;
+        // VERSION does nothing, and anything else is no call.
+        let is_call = ["ADD", "DEL", "CHECK", "GC", "STATUS"].contains(&command.as_str());
+        (is_call && Path::new(FILE).exists()).then(|| Self {
+            command,
+            start: Instant::now(),
+        })
     }
 
     /// Writes down that `plugin` has answered, and how.
     pub fn stop(self, plugin: &str, is_success: bool) {
-        let command = env::var("CNI_COMMAND").unwrap_or_default();
-        // VERSION does nothing, and anything else is no call.
-        if ["ADD", "DEL", "CHECK", "GC", "STATUS"].contains(&command.as_str()) {
-            write(plugin, &command, is_success, self.0.elapsed());
-        }
+        write(plugin, &self.command, is_success, self.start.elapsed());
     }
 }
 

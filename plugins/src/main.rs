@@ -84,7 +84,9 @@ fn main() -> ExitCode {
         (name, Some(plugin)) => {
             let clock = calls::Clock::start();
             let code = cni::run(plugin);
-            clock.stop(name, code == ExitCode::SUCCESS);
+            if let Some(clock) = clock {
+                clock.stop(name, code == ExitCode::SUCCESS);
+            }
             code
         }
         ("cnitool", None) => cnitool::run(&words.collect::<Vec<_>>()),

@@ -5,11 +5,13 @@
 //! only use a bridge hold it shared, for the millisecond between finding the bridge and being one of
 //! its ports; the rare call that creates or removes one holds it exclusively.
 
+use std::cell::LazyCell;
 use std::fs::{File, TryLockError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cni::{Code, Error, Result};
+use netlink::netns::Netns;
 
 /// How long a call waits for the lock before it asks the runtime to try again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +40,20 @@ impl NetnsLock {
         Self::open()?.wait(File::try_lock)
     }
 
+    /// Lets go of the lock, and keeps the namespace open.
+    ///
+    /// # Errors
+    /// Code 5 when the kernel keeps the lock.
+    pub fn release(self) -> Result<Netns> {
+        self.0.unlock().map_err(|error| {
+            Error::new(
+                Code::Io,
+                format!("cannot unlock /proc/self/ns/net: {error}"),
+            )
+        })?;
+        Ok(Netns::from(self.0))
+    }
+
     fn open() -> Result<Self> {
         File::open("/proc/self/ns/net").map(Self).map_err(|error| {
             Error::new(
@@ -51,12 +67,13 @@ impl NetnsLock {
         self,
         attempt: impl Fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<Self> {
-        let deadline = Instant::now() + PATIENCE;
+        // The first look at the clock costs more than a lock that is free.
+        let deadline = LazyCell::new(|| Instant::now() + PATIENCE);
         let mut pause = FIRST_PAUSE;
         loop {
             match attempt(&self.0) {
                 Ok(()) => return Ok(self),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                Err(TryLockError::WouldBlock) if Instant::now() < *deadline => {
                     sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cni::{Call, Code, Error, Result};
+use cni::{Call, Code, Command, Error, Result};
 use netlink::netns::Netns;
 
 use crate::error::kernel;
@@ -20,7 +20,8 @@ pub fn open(call: &Call) -> Result<Netns> {
             format!("CNI_NETNS {}: {error}", path.display()),
         )
     })?;
-    if !call.netns_override && is_own(&netns)? {
+    // For all other commands it has been looked at before anything was done.
+    if call.command == Command::Check && !call.netns_override && is_own(&netns)? {
         return Err(Error::new(
             Code::InvalidNetns,
             format!(

@@ -9,11 +9,11 @@
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use cni::identity;
 
@@ -48,7 +48,7 @@ impl Index {
     /// # Errors
     /// When the directory cannot be made, or the boot id cannot be read.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        let boot = fs::read_to_string(BOOT_ID)?.trim().to_owned();
+        let boot = boot_id()?;
         let directory = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 DirBuilder::new()
@@ -84,10 +84,9 @@ impl Index {
     /// # Errors
     /// When a time cannot be set.
     pub fn seal(&self, leases: &File) -> io::Result<()> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let seal = UNIX_EPOCH + Duration::new(now.as_secs(), self.seal);
+        let changed = leases.metadata()?.modified()?;
+        let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seal = UNIX_EPOCH + Duration::new(changed.as_secs(), self.seal);
         leases.set_modified(seal)?;
         self.directory.set_modified(seal)
     }
@@ -180,9 +179,21 @@ impl Index {
 
     fn write(&self, owner: &Owner, entry: &Entry) -> io::Result<()> {
         let path = self.entry(owner);
-        remove_if_there(&path)?;
-        symlink(entry.to_string(), path)
+        match symlink(entry.to_string(), &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                remove_if_there(&path)?;
+                symlink(entry.to_string(), path)
+            }
+            outcome => outcome,
+        }
     }
+}
+
+/// One read gives all of it; the standard library would ask three times.
+fn boot_id() -> io::Result<String> {
+    let mut text = [0; 64];
+    let length = File::open(BOOT_ID)?.read(&mut text)?;
+    Ok(String::from_utf8_lossy(&text[..length]).trim().to_owned())
 }
 
 /// Nanoseconds for a boot, never a round number, which a coarse clock might give.

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cni::Attachment;
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::linkat;
 
@@ -168,15 +169,18 @@ impl Draft {
         let path = path(leases, address);
         let done = match self {
             Self::Unnamed(file) => {
-                let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-                linkat(
-                    AT_FDCWD,
-                    unnamed.as_str(),
-                    AT_FDCWD,
-                    &path,
-                    AtFlags::AT_SYMLINK_FOLLOW,
-                )
-                .map_err(io::Error::from)
+                // The short way is for those who may read any file (`CAP_DAC_READ_SEARCH`).
+                let linked = match linkat(file, "", AT_FDCWD, &path, AtFlags::AT_EMPTY_PATH) {
+                    Err(Errno::ENOENT) => linkat(
+                        AT_FDCWD,
+                        format!("/proc/self/fd/{}", file.as_raw_fd()).as_str(),
+                        AT_FDCWD,
+                        &path,
+                        AtFlags::AT_SYMLINK_FOLLOW,
+                    ),
+                    outcome => outcome,
+                };
+                linked.map_err(io::Error::from)
             }
             Self::Content(content) => create(&path, content),
         };

@@ -1,6 +1,7 @@
 //! The lock of a network's leases: `flock(2)` on the file `lock`, as the reference plugin takes it, but
 //! with an end to the waiting.
 
+use std::cell::LazyCell;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -41,12 +42,13 @@ pub fn take(leases: &Path) -> Result<File> {
                 format!("cannot open the lock {}: {error}", path.display()),
             )
         })?;
-    let deadline = Instant::now() + PATIENCE;
+    // The first look at the clock costs more than a lock that is free.
+    let deadline = LazyCell::new(|| Instant::now() + PATIENCE);
     let mut pause = FIRST_PAUSE;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+            Err(TryLockError::WouldBlock) if Instant::now() < *deadline => {
                 sleep(pause);
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

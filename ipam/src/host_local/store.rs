@@ -36,14 +36,16 @@ impl Store {
     pub fn create(place: &Place) -> Result<Self> {
         place.check()?;
         let path = place.leases();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(&path)
-            .map_err(io_error(format!(
-                "make the lease directory {}",
-                path.display()
-            )))?;
+        if !path.is_dir() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(DIRECTORY_MODE)
+                .create(&path)
+                .map_err(io_error(format!(
+                    "make the lease directory {}",
+                    path.display()
+                )))?;
+        }
         Self::locked(place)
     }
 
