@@ -87,6 +87,11 @@ impl Error {
         )
     }
 
+    /// Whether IPv6 is off in the kernel, or a link's MTU too small for it.
+    pub fn is_without_ipv6(&self) -> bool {
+        self.errno() == Some(Errno::EAFNOSUPPORT)
+    }
+
     /// Whether the kernel lacks the kind of link that was to be made (net/core/rtnetlink.c, `__rtnl_newlink`).
     pub fn is_unknown_kind(&self) -> bool {
         matches!(self, Self::Kernel { errno: Errno::EOPNOTSUPP, text, .. }

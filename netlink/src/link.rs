@@ -50,11 +50,15 @@ pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_SETLINK: u16 = 19;
 
 const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_ALT_IFNAME: u16 = 53;
 /// `IFLA_INET_CONF`, include/uapi/linux/if_link.h.
 const IFLA_INET_CONF: u16 = 1;
+/// `IFLA_INET6_ADDR_GEN_MODE` and `IN6_ADDR_GEN_MODE_NONE`, include/uapi/linux/if_link.h.
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_MODE_NONE: u8 = 1;
 /// `IPV4_DEVCONF_ARP_NOTIFY`, include/uapi/linux/ip.h.
 const DEVCONF_ARP_NOTIFY: u16 = 22;
 
@@ -172,6 +176,26 @@ pub fn arp_notify(index: u32) -> Request {
         LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC | NLA_F_NESTED, family)),
         "set arp_notify of",
     )
+}
+
+/// Keeps the kernel from giving a link an IPv6 address of its own, which it announces and has probed: nobody speaks to a
+/// link that only queues. Refused where a link cannot have any, see [`Error::is_without_ipv6`]. Equals
+/// `ip link set dev NAME addrgenmode none`.
+pub fn no_link_local(name: &str) -> Request {
+    let mode = emit(&DefaultNla::new(
+        IFLA_INET6_ADDR_GEN_MODE,
+        vec![ADDR_GEN_MODE_NONE],
+    ));
+    let family = emit(&DefaultNla::new(AF_INET6 | NLA_F_NESTED, mode));
+    let mut message = by_name(name);
+    message
+        .attributes
+        .push(LinkAttribute::Other(DefaultNla::new(
+            IFLA_AF_SPEC | NLA_F_NESTED,
+            family,
+        )));
+    let object = format!("link {name}");
+    Request::new(RTM_SETLINK, 0, &message, "set addrgenmode of", object)
 }
 
 /// Deletes a link; the other end of a veth pair goes with it. Equals `ip link delete dev NAME`.

@@ -35,7 +35,10 @@ pub fn apply(
         name: &name,
         mtu: link.mtu,
     };
-    host.execute(vec![ifb.request()]).map_err(kernel)?;
+    match host.execute(vec![ifb.request(), link::no_link_local(&name)]) {
+        Err(error) if !error.is_without_ipv6() => return Err(kernel(error)),
+        _ => {}
+    }
     let ifb = host.link(&name).map_err(kernel)?.ok_or_else(|| {
         Error::new(
             Code::Internal,

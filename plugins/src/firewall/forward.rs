@@ -42,11 +42,11 @@ pub fn add(nft: &mut Handle, call: &Call, addresses: &[IpNetwork]) -> Result<()>
     for (table, ips) in by_table(addresses) {
         let mut outcome = Ok(());
         for _ in 0..ATTEMPTS {
-            let generation = nft.generation().map_err(kernel)?;
             if ips.is_empty() || nft.chain(table, FORWARD).map_err(kernel)?.is_none() {
                 outcome = Ok(());
                 break;
             }
+            let generation = nft.generation().map_err(kernel)?;
             let mut transaction = Transaction::new(table);
             if nft.chain(table, OURS).map_err(kernel)?.is_none() {
                 transaction.if_generation(generation);
@@ -109,13 +109,15 @@ fn remove_owned(nft: &mut Handle, is_ours: impl Fn(&str) -> bool) -> Result<()> 
 
 /// Removes the rules and, with the last of all, their chain, in one transaction. False when there was nothing to remove.
 fn remove_whole(nft: &mut Handle, table: Table, is_ours: &impl Fn(&str) -> bool) -> Result<bool> {
+    if nft.chain(table, OURS).map_err(kernel)?.is_none() {
+        return Ok(false);
+    }
     let generation = nft.generation().map_err(kernel)?;
     let all = nft.rule_handles(table, OURS).map_err(kernel)?;
     let (ours, others): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|rule| rule.comment.as_deref().is_some_and(is_ours));
-    let has_chain = nft.chain(table, OURS).map_err(kernel)?.is_some();
-    if ours.is_empty() && !(others.is_empty() && has_chain) {
+    if ours.is_empty() && !others.is_empty() {
         return Ok(false);
     }
     let mut transaction = Transaction::new(table);
