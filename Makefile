@@ -23,6 +23,10 @@ CNITOOL := github.com/containernetworking/cni/cnitool@v1.3.0
 PEERS   := $(TOOLS)/reference
 PLUGINS := github.com/containernetworking/plugins
 PEER_PLUGINS := main/bridge main/loopback ipam/host-local meta/portmap meta/bandwidth meta/firewall
+FLANNEL := github.com/flannel-io/flannel
+# One of its backends is a client of a cloud whose module is not to be had everywhere, and is not what is measured.
+FLANNEL_SOURCE := $(PEERS)/flannel-source
+FLANNEL_LEFT_OUT := pkg/backend/tencentvpc
 
 # What the tests use when it is there: program (or file) and the Debian package that brings it.
 PARTS := ip:iproute2 nft:nftables strace:strace /usr/lib/cni/bridge:containernetworking-plugins \
@@ -65,9 +69,15 @@ bench: build missing ## Ours beside the reference's and the kernel's floor, into
 	cargo build --locked --quiet --release -p lab --bin bench
 	@$(AS_ROOT) $(OUTPUT)/release/bench
 
-bench-peers: ## The newest reference plugins, which `make bench` measures beside Debian's (wants Go)
+bench-peers: ## The newest reference plugins and flanneld, which `make bench` measures as well (wants Go and a C compiler)
 	GOBIN=$(PEERS) go install $(addprefix $(PLUGINS)/plugins/,$(PEER_PLUGINS:%=%@latest))
 	go version -m $(PEERS)/bridge | awk '$$1 == "mod" { print $$3 }' > $(PEERS)/VERSION
+	rm -rf $(FLANNEL_SOURCE)
+	module=$$(go mod download -json $(FLANNEL)@latest | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	cp -r "$$module" $(FLANNEL_SOURCE) && chmod -R u+w $(FLANNEL_SOURCE) && cd $(FLANNEL_SOURCE) && \
+	rm $(FLANNEL_LEFT_OUT)/*.go && echo 'package tencentvpc' > $(FLANNEL_LEFT_OUT)/none.go && \
+	go build -ldflags '-s -w' -o $(PEERS)/flanneld . && echo "$${module##*@}" > $(PEERS)/FLANNEL_VERSION
+	rm -rf $(FLANNEL_SOURCE)
 
 fast-path: ## The object of the fast path's eBPF programs, anew (clang and llvm 14, libbpf-dev): it is committed
 	clang -O2 -g -target bpf -Wall -I/usr/include/$(shell uname -m)-linux-gnu -c $(FAST_PATH).c -o $(FAST_PATH).o

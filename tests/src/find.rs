@@ -33,6 +33,12 @@ pub fn latest_reference_dir() -> PathBuf {
     workspace().join("target/tools/reference")
 }
 
+/// flanneld, where `make bench-peers` puts it.
+pub fn flanneld() -> Option<PathBuf> {
+    let file = latest_reference_dir().join("flanneld");
+    file.is_file().then_some(file)
+}
+
 /// A program on the caller's `PATH`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

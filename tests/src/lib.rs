@@ -51,7 +51,7 @@ pub mod wait;
 pub mod whole_chain;
 
 pub use command::{Command, Output};
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Work};
 pub use disk::Disk;
 pub use fabric::Fabric;
 pub use need::Need;

@@ -35,15 +35,6 @@ pub struct Member {
     daemon: Option<Daemon>,
 }
 
-/// What a daemon has done: time on a processor, and how often it has waited for something.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    /// On all processors together.
-    pub cpu: Duration,
-    /// Ends of waiting.
-    pub wakeups: u64,
-}
-
 /// A pod with its addresses, IPv4 first.
 #[derive(Clone, Debug)]
 pub struct Placed {
@@ -90,7 +81,7 @@ impl Member {
 
     /// The daemon's process id, while it runs.
     pub fn pid(&self) -> Result<nix::unistd::Pid> {
-        let daemon = self.daemon.as_ref().context("no daemon was started")?;
+        let daemon = self.running()?;
         ensure!(daemon.is_running(), "the daemon has ended: {}", self.log());
         Ok(daemon.pid())
     }
@@ -110,7 +101,7 @@ impl Member {
 
     /// Stops the daemon where it is, or lets it go on.
     pub fn pause(&self, pause: bool) -> Result {
-        let daemon = self.daemon.as_ref().context("no daemon runs")?;
+        let daemon = self.running()?;
         let signal = match pause {
             true => nix::sys::signal::SIGSTOP,
             false => nix::sys::signal::SIGCONT,
@@ -126,39 +117,19 @@ impl Member {
             .unwrap_or_default()
     }
 
-    /// The memory that the daemon holds (`VmRSS` of proc_pid_status(5)), in MB.
+    /// See [`Daemon::memory`].
     pub fn memory(&self) -> Result<f64> {
-        self.megabytes("VmRSS:")
+        self.running()?.memory()
     }
 
-    /// The most that it ever held (`VmHWM`), in MB.
+    /// See [`Daemon::peak_memory`].
     pub fn peak_memory(&self) -> Result<f64> {
-        self.megabytes("VmHWM:")
+        self.running()?.peak_memory()
     }
 
-    /// What all its threads have done since it was started.
-    pub fn work(&self) -> Result<Work> {
-        let pid = self.daemon.as_ref().context("no daemon runs")?.pid();
-        let mut work = Work::default();
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let task = task?.path();
-            let text = fs::read_to_string(task.join("schedstat"))?;
-            let nanos = text.split(' ').next().unwrap_or_default().parse()?;
-            work.cpu += Duration::from_nanos(nanos);
-            let status = fs::read_to_string(task.join("status"))?;
-            let mut lines = status.lines();
-            let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            work.wakeups += waits.context("no count of waits")?.trim().parse::<u64>()?;
-        }
-        Ok(work)
-    }
-
-    fn megabytes(&self, key: &str) -> Result<f64> {
-        let pid = self.daemon.as_ref().context("no daemon runs")?.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.context(key.to_owned())?.parse::<f64>()? / 1024.0)
+    /// The daemon, while it was not stopped.
+    pub fn running(&self) -> Result<&Daemon> {
+        self.daemon.as_ref().context("no daemon runs")
     }
 
     /// The operator's command line.

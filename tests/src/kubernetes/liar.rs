@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch};
@@ -73,21 +73,26 @@ impl Liar {
         let liar = Self::start(fabric.space(), server, answer)?;
         let config = "membership = \"kubernetes\"\nkubeconfig = \"/etc/heddle/kubeconfig\"";
         let member = Member::new(fabric, name, 1, host, config)?;
-        let client = format!(
-            "apiVersion: v1\nkind: Config\n\
-             clusters: [{{name: c, cluster: {{server: \"http://{server}\"}}}}]\n\
-             users: [{{name: u, user: {{token: any}}}}]\n\
-             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
-             current-context: x\n"
-        );
+        let client = Self::kubeconfig(server);
         member
             .node
             .run(|| std::fs::write("/etc/heddle/kubeconfig", client))?;
         Ok((liar, member))
     }
 
+    /// What a client of the server at an address reads.
+    pub fn kubeconfig(server: SocketAddr) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\n\
+             clusters: [{{name: c, cluster: {{server: \"http://{server}\"}}}}]\n\
+             users: [{{name: u, user: {{token: any}}}}]\n\
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
+             current-context: x\n"
+        )
+    }
+
     /// Serves by HTTP at an address of a place.
-    fn start(space: &Space, address: SocketAddr, answer: Answer) -> Result<Liar> {
+    pub fn start(space: &Space, address: SocketAddr, answer: Answer) -> Result<Liar> {
         let liar = Liar(Arc::new(Mutex::new(Served {
             answer,
             version: 1000,
@@ -101,7 +106,7 @@ impl Liar {
         let written = || async { Json(json!({"metadata": {"name": "any"}})) };
         let routes = Router::new()
             .route("/api/v1/nodes", get(nodes))
-            .route("/api/v1/nodes/{name}", patch(written))
+            .route("/api/v1/nodes/{name}", get(one_node).patch(written))
             .route("/api/v1/nodes/{name}/status", patch(written))
             .with_state(liar.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -163,6 +168,15 @@ impl Liar {
             served.watches.len()
         })
     }
+}
+
+async fn one_node(State(liar): State<Liar>, Path(name): Path<String>) -> Response {
+    let node = liar.with(|served| match &served.answer {
+        Answer::Nodes(nodes) => nodes.get(&name).cloned(),
+        _ => None,
+    });
+    let node = node.map(Json).ok_or(StatusCode::NOT_FOUND);
+    node.into_response()
 }
 
 async fn nodes(State(liar): State<Liar>, Query(asked): Query<HashMap<String, String>>) -> Response {

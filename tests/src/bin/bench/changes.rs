@@ -4,12 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use lab::kubernetes::{self, Answer, Liar};
-use lab::overlay::Member;
-use lab::{Fabric, Result, wait};
+use lab::{Fabric, Result};
 use netlink::{Event, Monitor};
 use nix::poll::{PollFd, PollFlags, poll};
-use serde_json::Value;
 
 use crate::peers::{self, Large, PATIENCE};
 use crate::progress;
@@ -29,47 +26,31 @@ pub fn run() -> Result<Findings> {
         progress(&format!("changes: one among {size}, in a file"));
         let mut large = Large::new(&fabric, number, size)?;
         peers::start(&mut large.member, size)?;
+        let device = peers::index(&large.member.node, peers::DEVICE)?;
         let times = time(|n| {
             let mut events = large.member.node.run(Monitor::route)?;
             let start = large.change_one(n)?;
-            until_a_row(&mut events, start)
+            until_a_row(&mut events, device, start)
         })?;
         findings.rows.extend(rows("event", size, "file", &times));
         large.member.stop(true)?;
-
-        progress(&format!("changes: one among {size}, from an API server"));
-        let own = format!("node{number}");
-        let nodes = (0..size).map(|n| node(n, false)).chain([kubernetes::node(
-            &own,
-            "192.0.1.11",
-            "10.31.0.0/24",
-        )]);
-        let answer = Answer::Nodes(nodes.collect());
-        let (liar, mut member) = Liar::with_member(&fabric, &own, 101 + number, answer)?;
-        peers::in_any_range(&member)?;
-        peers::start(&mut member, size)?;
-        wait::until(PATIENCE, "a watch", || {
-            ensure!(liar.watches() == 1, "none: {}", member.log());
-            Ok(())
-        })?;
-        let times = time(|n| watched(&liar, &member, n % size, n / size % 2 == 0))?;
-        findings
-            .rows
-            .extend(rows("watch", size, "watch event", &times));
-        member.stop(true)?;
     }
     Ok(findings)
 }
 
-fn rows(kind: &str, size: u16, from: &str, times: &Times) -> Vec<Row> {
-    let row = |(rank, name)| {
+/// The median and the 99th of the times of changes, which came `from` somewhere.
+pub fn rows(kind: &str, size: u16, from: &str, times: &Times) -> [Row; 2] {
+    RANKS.map(|(rank, name)| {
         let what = format!("one change among {size} peers, {from} to kernel row, {name}");
         Row::time(format!("peers.{kind}.{size}.{name}"), what, times, rank)
-    };
-    [(MEDIAN, "p50"), (99, "p99")].map(row).into()
+    })
 }
 
-fn time(mut change: impl FnMut(u16) -> Result<Duration>) -> Result<Times> {
+/// Of [`rows`].
+pub const RANKS: [(usize, &str); 2] = [(MEDIAN, "p50"), (99, "p99")];
+
+/// Times of changes, one after another.
+pub fn time(mut change: impl FnMut(u16) -> Result<Duration>) -> Result<Times> {
     let mut times = Times::default();
     for number in 0..CHANGES {
         thread::sleep(CALM);
@@ -78,26 +59,14 @@ fn time(mut change: impl FnMut(u16) -> Result<Duration>) -> Result<Times> {
     Ok(times)
 }
 
-fn node(n: u16, moved: bool) -> (String, Value) {
-    let (endpoint, cidr) = peers::peer(n, moved);
-    kubernetes::node(&format!("p{n}"), &endpoint.to_string(), &cidr)
-}
-
-/// From the moment at which the server says that a node has moved.
-fn watched(liar: &Liar, member: &Member, n: u16, moved: bool) -> Result<Duration> {
-    let mut events = member.node.run(Monitor::route)?;
-    let start = Instant::now();
-    liar.modify(vec![node(n, moved)]);
-    until_a_row(&mut events, start)
-}
-
-fn until_a_row(events: &mut Monitor, start: Instant) -> Result<Duration> {
+/// How long after `start` a neighbour or FDB row of a device has changed.
+pub fn until_a_row(events: &mut Monitor, device: u32, start: Instant) -> Result<Duration> {
     let mut told = false;
     while !told {
         ensure!(start.elapsed() < PATIENCE, "no row has changed");
         let mut waiting = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
         poll(&mut waiting, 1_000_u16)?;
-        events.drain(|event| told |= matches!(event, Event::Neighbour(_)))?;
+        events.drain(|event| told |= event == Event::Neighbour(device))?;
     }
     Ok(start.elapsed())
 }

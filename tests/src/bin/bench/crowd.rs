@@ -39,9 +39,9 @@ pub fn run(sides: &[Side]) -> Result<Findings> {
         // The first round makes the bridge.
         duel.warm_up()?;
         for node in seats.iter().map(|seat| seat.plugins.node()) {
-            fill(node, pods)?;
+            fill(node, "cbr0", pods)?;
         }
-        fill(floor.node(), pods)?;
+        fill(floor.node(), "cbr0", pods)?;
         duel.run(ROUNDS)?;
         for verb in ["ADD", "DEL"] {
             let id = format!("crowd.{}.{pods}", verb.to_lowercase());
@@ -63,15 +63,15 @@ pub fn run(sides: &[Side]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Puts so many veth pairs on the node's bridge, whose other ends are up in one namespace; the bridge forwards to all.
-fn fill(node: &Node, pods: u16) -> Result {
+/// Puts so many veth pairs on a bridge of the node's, whose other ends are up in one namespace; the bridge forwards to all.
+pub fn fill(node: &Node, bridge: &str, pods: u16) -> Result {
     let crowd = node.pod("crowd")?;
     // A thousand ends that look for duplicates would flood each other for seconds.
     crowd.run(|| sysctl::ensure("net/ipv6/conf/default/disable_ipv6", "1"))?;
     node.run(|| {
         let netns = Netns::open(crowd.netns())?;
         let mut host = Handle::new()?;
-        let bridge = host.link("cbr0")?.context("the bridge")?.index;
+        let bridge = host.link(bridge)?.context("the bridge")?.index;
         let mac = |end: u8, number: u16| {
             let [high, low] = number.to_be_bytes();
             Mac::from([2, 9, 0, end, high, low])

@@ -8,6 +8,7 @@ mod chain;
 mod changes;
 mod crowd;
 mod duel;
+mod flanneld;
 mod floor;
 mod leases;
 mod packet;
@@ -16,6 +17,7 @@ mod peers;
 mod picture;
 mod pod;
 mod row;
+mod served;
 mod side;
 mod start;
 mod times;
@@ -34,7 +36,7 @@ use crate::side::Side;
 type Section = fn(&[Side]) -> Result<Findings>;
 
 /// In the order of the table.
-const SECTIONS: [(&str, Section); 9] = [
+const SECTIONS: [(&str, Section); 10] = [
     ("start", start::run),
     ("pod", pod::run),
     ("leases", leases::run),
@@ -43,6 +45,7 @@ const SECTIONS: [(&str, Section); 9] = [
     ("chain", chain::run),
     ("peers", |_| peers::run()),
     ("changes", |_| changes::run()),
+    ("served", |_| served::run()),
     ("packet", |_| packet::run()),
 ];
 

@@ -1,5 +1,6 @@
 //! What a packet between pods of two nodes costs. Both ends, and with them everything that the kernel does in between, run on
 //! one CPU: a round trip and a byte then cost what the whole path costs, whatever else a machine of few cores does.
+mod crowded;
 mod ways;
 
 use std::io::{Read, Write};
@@ -13,9 +14,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use self::ways::Ways;
-use crate::progress;
 use crate::row::{Findings, Row};
 use crate::times::{MEDIAN, Times};
+use crate::{flanneld, progress};
 
 const ROUNDS: usize = 9;
 /// Round trips in a round, after as many that do not count.
@@ -89,9 +90,14 @@ pub fn run() -> Result<Findings> {
             way.measure(figures).with_context(|| way.name)?;
         }
     }
+    let crowded = crowded::run(&ways)?;
     ways.stop()?;
     let named: Vec<(&str, &Figures)> = ways.all.iter().map(|way| way.name).zip(&figures).collect();
     let mut findings = Findings::default();
+    if flanneld::name().is_none() {
+        let why = format!("flannel's data path is made by hand: {}", flanneld::MISSING);
+        findings.skipped.push(why);
+    }
     for (ours, id, what, peers) in SIDES {
         let measures: [(&str, &str, &str, Figure); 7] = [
             ("udp.p50", "UDP round trip", "µs", |of| {
@@ -138,6 +144,7 @@ pub fn run() -> Result<Findings> {
             findings.rows.extend(row.beside(peers));
         }
     }
+    findings.extend(crowded);
     Ok(findings)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use lab::overlay::Member;
-use lab::{Fabric, Node, Result, wait};
+use lab::{Daemon, Fabric, Node, Result, wait};
 use netlink::link::{Vxlan, VxlanInfo};
 use netlink::{FdbEntry, Handle, Mac, Neighbour, Request, Route, RouteFilter};
 
@@ -17,9 +17,11 @@ use crate::progress;
 use crate::row::{Findings, Line, Plot, Row};
 
 const SIZES: [u16; 4] = [100, 1_000, 5_000, 10_000];
-const IDLE: u16 = 1_000;
+pub const IDLE: u16 = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(10);
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The daemon's VXLAN device.
+pub const DEVICE: &str = "vxlan.heddle";
 /// Ours, as the daemon's routes carry it.
 const PROTOCOL: u8 = 176;
 
@@ -60,7 +62,15 @@ pub fn run() -> Result<Findings> {
             memory,
         ));
         if size == IDLE {
-            findings.rows.extend(large.idle()?);
+            progress("peers: idle");
+            let idle = Idle::of(large.member.running()?)?;
+            let row = |id, title, unit, figure| {
+                Row::new(id, what(&format!("idle daemon: {title}")), unit, figure)
+            };
+            findings.rows.extend([
+                row("peers.idle.cpu", "of a core", "%", idle.core),
+                row("peers.idle.wakeups", "wake-ups", "a second", idle.wakeups),
+            ]);
         }
         let (restarted, writes) = large.restart()?;
         findings.rows.push(Row::new(
@@ -111,7 +121,7 @@ pub fn in_any_range(member: &Member) -> Result {
     })
 }
 
-fn millis(time: Duration) -> f64 {
+pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -189,9 +199,9 @@ impl Large {
         self.moved = (0..self.size).filter(|n| n % 10 == 0).collect();
         let start = self.write()?;
         let moved = |row: &FdbEntry| matches!(row.dst, IpAddr::V4(ip) if ip.octets()[1] == 19);
+        let device = index(&self.member.node, DEVICE)?;
         self.member.node.run(|| {
             let mut handle = Handle::new()?;
-            let device = device(&mut handle)?;
             wait::until(PATIENCE, "the FDB", || {
                 let rows = handle.fdb(device)?.into_iter().filter(moved).count();
                 ensure!(rows == self.moved.len(), "{rows} rows");
@@ -209,21 +219,26 @@ impl Large {
         }
         self.write()
     }
+}
 
-    /// What the daemon does while nothing happens.
-    fn idle(&self) -> Result<Vec<Row>> {
-        progress("peers: idle");
-        let before = self.member.work()?;
+/// What a daemon does while nothing happens.
+pub struct Idle {
+    /// In percent of one.
+    pub core: f64,
+    /// In a second.
+    pub wakeups: f64,
+}
+
+impl Idle {
+    pub fn of(daemon: &Daemon) -> Result<Idle> {
+        let before = daemon.work()?;
         thread::sleep(IDLE_FOR);
-        let after = self.member.work()?;
+        let after = daemon.work()?;
         let seconds = IDLE_FOR.as_secs_f64();
-        let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds * 100.0;
-        let wakeups = (after.wakeups - before.wakeups) as f64 / seconds;
-        let what = |what: &str| format!("{} peers, idle daemon: {what}", self.size);
-        Ok(vec![
-            Row::new("peers.idle.cpu", what("of a core"), "%", cpu),
-            Row::new("peers.idle.wakeups", what("wake-ups"), "a second", wakeups),
-        ])
+        Ok(Idle {
+            core: (after.cpu - before.cpu).as_secs_f64() / seconds * 100.0,
+            wakeups: (after.wakeups - before.wakeups) as f64 / seconds,
+        })
     }
 }
 
@@ -235,20 +250,32 @@ pub fn start(member: &mut Member, size: u16) -> Result<Duration> {
         protocol: Some(PROTOCOL),
         ..RouteFilter::default()
     };
-    member.node.run(|| {
-        let mut handle = Handle::new()?;
-        wait::until(PATIENCE, "all routes", || {
-            let routes = handle.routes(ours)?.len();
-            ensure!(routes == usize::from(size), "{routes} routes");
-            Ok(())
-        })
-    })?;
+    until_routes(&member.node, size, |handle| Ok(handle.routes(ours)?.len()))?;
     Ok(start.elapsed())
 }
 
-fn device(handle: &mut Handle) -> Result<u32> {
-    let link = handle.link("vxlan.heddle")?;
-    Ok(link.context("the VXLAN device")?.index)
+/// Waits until a node has so many routes, as `count` counts them.
+pub fn until_routes(
+    node: &Node,
+    size: u16,
+    count: impl Fn(&mut Handle) -> Result<usize> + Sync,
+) -> Result {
+    node.run(|| {
+        let mut handle = Handle::new()?;
+        wait::until(PATIENCE, "all routes", || {
+            let routes = count(&mut handle)?;
+            ensure!(routes == usize::from(size), "{routes} routes");
+            Ok(())
+        })
+    })
+}
+
+/// The index of a node's link.
+pub fn index(node: &Node, name: &str) -> Result<u32> {
+    node.run(|| {
+        let link = Handle::new()?.link(name)?;
+        Ok(link.with_context(|| name.to_owned())?.index)
+    })
 }
 
 /// What flannel puts in the kernel for a peer: neighbour, FDB row, route by a gateway of its own.

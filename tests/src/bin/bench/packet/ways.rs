@@ -1,12 +1,20 @@
 //! The ways that packets are measured on: two nodes at either end of one cable, a pod on each.
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
+use anyhow::ensure;
 use lab::inspect::sh;
+use lab::kubernetes::{Answer, Liar};
 use lab::overlay::{Cluster, Member};
-use lab::{Fabric, Node, Pod, Result};
+use lab::{Fabric, Node, Pod, Result, wait};
+use netlink::Mac;
+use serde_json::Value;
 
 use super::Way;
+use crate::crowd::fill;
+use crate::flanneld::{self, Flanneld};
 
 pub const HOSTS: &str = "host to host";
 pub const SLOW: &str = "Heddle";
@@ -17,8 +25,12 @@ pub const BY_HAND: &str = "VXLAN by hand, no rules";
 pub const FLANNEL: &str = "flannel's data path";
 pub const NEAR_FLANNEL: &str = "flannel's, same node";
 
+/// Of the nodes made by hand, by the name that flannel gives it.
+const BRIDGE: &str = "cni0";
 /// A second pod of the first node made by hand.
 const NEAR_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 1, 3));
+/// Long enough for a thousand pods, each of which the kernel makes wait for RCU.
+const ATTACHED: Duration = Duration::from_secs(120);
 /// The far pod of the nodes made by hand.
 const FAR_POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 2, 2));
 const FAR_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 1, 12));
@@ -27,15 +39,28 @@ const FAR_NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 1, 12));
 pub struct Ways {
     pub all: Vec<Way>,
     clusters: Vec<Cluster>,
-    _by_hand: Vec<[(Node, Pod); 2]>,
+    by_hand: [[(Node, Pod); 2]; 2],
     _near: Pod,
 }
 
 impl Ways {
     pub fn new() -> Result<Ways> {
-        let (plain, flannel) = (by_hand()?, by_hand()?);
-        for (node, own) in flannel.iter().map(|(node, _)| node).zip([1, 2]) {
-            flannels_rules(node, own)?;
+        let (plain, flannel) = (pair()?, pair()?);
+        tunnel(&plain)?;
+        match flanneld::name() {
+            Some(_) => flannels_tunnel(&flannel)?,
+            None => {
+                tunnel(&flannel)?;
+                for (node, own) in flannel.iter().map(|(node, _)| node).zip([1, 2]) {
+                    flannels_rules(node, own)?;
+                }
+            }
+        }
+        for (node, _) in &flannel {
+            sh(
+                node.space(),
+                "sysctl -qw net.bridge.bridge-nf-call-iptables=1",
+            )?;
         }
         let near = flannel[0].0.pod("near")?;
         plug(&flannel[0].0, &near, 1, 3)?;
@@ -89,9 +114,27 @@ impl Ways {
         Ok(Ways {
             all,
             clusters,
-            _by_hand: vec![plain, flannel],
+            by_hand: [plain, flannel],
             _near: near,
         })
+    }
+
+    /// Puts so many more pods on the bridge of the first node of [`FLANNEL`], [`SLOW`] and [`FAST`].
+    pub fn fill(&self, pods: u16) -> Result {
+        let [_, [(node, _), _]] = &self.by_hand;
+        fill(node, BRIDGE, pods)?;
+        for (name, cluster) in [SLOW, FAST].into_iter().zip(&self.clusters) {
+            let member = &cluster.members[0];
+            fill(&member.node, "cbr0", pods)?;
+            if name == FAST {
+                wait::until(ATTACHED, "fast path of all pods", || {
+                    let links = &member.status()?["fast_path"]["links"];
+                    ensure!(*links == 1 + u64::from(pods), "{links}");
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the daemons.
@@ -140,8 +183,8 @@ fn heddle(config: &str) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Two nodes with a bridge, a pod and a VXLAN device each, of flannel's shape, made by `ip`.
-fn by_hand() -> Result<[(Node, Pod); 2]> {
+/// Two nodes with a bridge and a pod each.
+fn pair() -> Result<[(Node, Pod); 2]> {
     let fabric = Fabric::new()?;
     fabric.switch(1)?;
     let place = |name: &str, host: u8| -> Result<(Node, Pod)> {
@@ -152,17 +195,12 @@ fn by_hand() -> Result<[(Node, Pod); 2]> {
     };
     let pair = [place("h1", 11)?, place("h2", 12)?];
     cable(&fabric, [&pair[0].0, &pair[1].0])?;
-    for ((node, pod), (own, other)) in pair.iter().zip([(1, 2), (2, 1)]) {
+    for ((node, pod), own) in pair.iter().zip([1, 2]) {
         let script = format!(
             "sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=0\n\
-             ip link add flannel.1 up mtu 1450 address 02:00:00:00:99:0{own} type vxlan id 1 local 192.0.1.1{own} dstport 8472 nolearning\n\
-             ip address add 10.99.{own}.0/32 dev flannel.1\n\
-             bridge fdb append 02:00:00:00:99:0{other} dev flannel.1 dst 192.0.1.1{other} self permanent\n\
-             ip neighbour add 10.99.{other}.0 lladdr 02:00:00:00:99:0{other} dev flannel.1 nud permanent\n\
-             ip route add 10.99.{other}.0/24 via 10.99.{other}.0 dev flannel.1 onlink\n\
-             ip link add cni0 type bridge\n\
-             ip address add 10.99.{own}.1/24 dev cni0\n\
-             ip link set cni0 up"
+             ip link add {BRIDGE} address 02:00:00:00:98:0{own} type bridge\n\
+             ip address add 10.99.{own}.1/24 dev {BRIDGE}\n\
+             ip link set {BRIDGE} up"
         );
         sh(node.space(), &script)?;
         plug(node, pod, own, 2)?;
@@ -170,12 +208,44 @@ fn by_hand() -> Result<[(Node, Pod); 2]> {
     Ok(pair)
 }
 
+/// Joins two nodes by VXLAN devices with what flannel's have, made by `ip`.
+fn tunnel(pair: &[(Node, Pod); 2]) -> Result {
+    for ((node, _), (own, other)) in pair.iter().zip([(1, 2), (2, 1)]) {
+        let script = format!(
+            "ip link add flannel.1 up mtu 1450 address 02:00:00:00:99:0{own} type vxlan id 1 local 192.0.1.1{own} dev eth0 dstport 8472 nolearning\n\
+             ip address add 10.99.{own}.0/32 dev flannel.1\n\
+             bridge fdb append 02:00:00:00:99:0{other} dev flannel.1 dst 192.0.1.1{other} self permanent\n\
+             ip neighbour add 10.99.{other}.0 lladdr 02:00:00:00:99:0{other} dev flannel.1 nud permanent\n\
+             ip route add 10.99.{other}.0/24 via 10.99.{other}.0 dev flannel.1 onlink"
+        );
+        sh(node.space(), &script)?;
+    }
+    Ok(())
+}
+
+/// Lets flanneld join two nodes, and ends it: each is told by an API server of its own.
+fn flannels_tunnel(pair: &[(Node, Pod); 2]) -> Result {
+    let server = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8001);
+    let nodes: BTreeMap<String, Value> = [("h1", 1), ("h2", 2)]
+        .map(|(name, own)| {
+            let endpoint = Ipv4Addr::new(192, 0, 1, 10 + own);
+            let mac = Mac::from([2, 0, 0, 0, 0x99, own]);
+            flanneld::node(name, endpoint, &format!("10.99.{own}.0/24"), mac)
+        })
+        .into();
+    for (node, _) in pair {
+        Liar::start(node.space(), server, Answer::Nodes(nodes.clone()))?;
+        Flanneld::on(node, server, "10.99.0.0/16")?.start(1)?;
+    }
+    Ok(())
+}
+
 /// Joins a pod to its node's bridge, as host `host` of node `own`'s subnet.
 fn plug(node: &Node, pod: &Pod, own: u8, host: u8) -> Result {
     let netns = pod.netns().display();
     let script = format!(
         "ip link add p{host} mtu 1450 type veth peer name eth0 mtu 1450 netns {netns}\n\
-         ip link set p{host} master cni0 up"
+         ip link set p{host} master {BRIDGE} up"
     );
     sh(node.space(), &script)?;
     let script = format!(
@@ -184,27 +254,28 @@ fn plug(node: &Node, pod: &Pod, own: u8, host: u8) -> Result {
     sh(pod.space(), &script).map(drop)
 }
 
-/// What flanneld 0.27 puts into iptables with `--ip-masq`, and the sysctl that Kubernetes asks for.
+/// What flanneld 0.28 puts into iptables with `--ip-masq`.
 fn flannels_rules(node: &Node, own: u8) -> Result {
     let subnet = format!("10.99.{own}.0/24");
+    let [masq, forward] =
+        ["masq", "forward"].map(|of| format!("-m comment --comment 'flanneld {of}'"));
     let script = format!(
-        "sysctl -qw net.bridge.bridge-nf-call-iptables=1\n\
-         iptables-restore <<'EOF'\n\
+        "iptables-restore <<'EOF'\n\
          *nat\n\
          :FLANNEL-POSTRTG - [0:0]\n\
-         -A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n\
-         -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -j RETURN\n\
-         -A FLANNEL-POSTRTG -s {subnet} -d 10.99.0.0/16 -j RETURN\n\
-         -A FLANNEL-POSTRTG -s 10.99.0.0/16 -d {subnet} -j RETURN\n\
-         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d {subnet} -j RETURN\n\
-         -A FLANNEL-POSTRTG -s 10.99.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully\n\
-         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d 10.99.0.0/16 -j MASQUERADE --random-fully\n\
+         -A POSTROUTING {masq} -j FLANNEL-POSTRTG\n\
+         -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 {masq} -j RETURN\n\
+         -A FLANNEL-POSTRTG -s {subnet} -d 10.99.0.0/16 {masq} -j RETURN\n\
+         -A FLANNEL-POSTRTG -s 10.99.0.0/16 -d {subnet} {masq} -j RETURN\n\
+         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d {subnet} {masq} -j RETURN\n\
+         -A FLANNEL-POSTRTG -s 10.99.0.0/16 ! -d 224.0.0.0/4 {masq} -j MASQUERADE --random-fully\n\
+         -A FLANNEL-POSTRTG ! -s 10.99.0.0/16 -d 10.99.0.0/16 {masq} -j MASQUERADE --random-fully\n\
          COMMIT\n\
          *filter\n\
          :FLANNEL-FWD - [0:0]\n\
-         -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n\
-         -A FLANNEL-FWD -s 10.99.0.0/16 -j ACCEPT\n\
-         -A FLANNEL-FWD -d 10.99.0.0/16 -j ACCEPT\n\
+         -A FORWARD {forward} -j FLANNEL-FWD\n\
+         -A FLANNEL-FWD -s 10.99.0.0/16 {forward} -j ACCEPT\n\
+         -A FLANNEL-FWD -d 10.99.0.0/16 {forward} -j ACCEPT\n\
          COMMIT\n\
          EOF"
     );
