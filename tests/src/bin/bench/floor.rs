@@ -39,16 +39,24 @@ impl Floor {
 
     /// Adds the pod's link, and removes it.
     pub fn round(&self, clock: &mut Clock) -> Result {
+        self.round_by(|verb, act| {
+            let start = Instant::now();
+            act()?;
+            clock.push(verb, start.elapsed());
+            Ok(())
+        })
+    }
+
+    /// The same, where each of both is done by who measures it.
+    pub fn round_by(
+        &self,
+        mut measured: impl FnMut(&'static str, &mut dyn FnMut() -> Result) -> Result + Send,
+    ) -> Result {
         self.node.run(|| {
             let netns = Netns::open(self.pod.netns())?;
             let (mut host, mut pod) = (Handle::new()?, Handle::in_netns(&netns)?);
-            let start = Instant::now();
-            add(&mut host, &mut pod, &netns)?;
-            clock.push("ADD", start.elapsed());
-            let start = Instant::now();
-            delete(&mut host)?;
-            clock.push("DEL", start.elapsed());
-            Ok(())
+            measured("ADD", &mut || add(&mut host, &mut pod, &netns))?;
+            measured("DEL", &mut || delete(&mut host))
         })
     }
 }

@@ -11,6 +11,7 @@ mod duel;
 mod flanneld;
 mod floor;
 mod leases;
+mod lock;
 mod packet;
 mod parallel;
 mod peers;
@@ -36,11 +37,12 @@ use crate::side::Side;
 type Section = fn(&[Side]) -> Result<Findings>;
 
 /// In the order of the table.
-const SECTIONS: [(&str, Section); 10] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("start", start::run),
     ("pod", pod::run),
     ("leases", leases::run),
     ("crowd", crowd::run),
+    ("lock", lock::run),
     ("parallel", parallel::run),
     ("chain", chain::run),
     ("peers", |_| peers::run()),

@@ -308,7 +308,7 @@ fn received(mut stream: TcpStream) -> std::io::Result<f64> {
 }
 
 /// Keeps the calling thread on the last CPU; what the kernel does for its packets happens there too.
-fn pin() -> std::io::Result<()> {
+pub fn pin() -> std::io::Result<()> {
     let count = std::thread::available_parallelism()?.get();
     let mut set = CpuSet::new();
     set.set(count - 1)?;
