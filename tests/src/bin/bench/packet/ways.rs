@@ -258,7 +258,7 @@ fn plug(node: &Node, pod: &Pod, own: u8, host: u8) -> Result {
 fn flannels_rules(node: &Node, own: u8) -> Result {
     let subnet = format!("10.99.{own}.0/24");
     let [masq, forward] =
-        ["masq", "forward"].map(|of| format!("-m comment --comment 'flanneld {of}'"));
+        ["masq", "forward"].map(|of| format!("-m comment --comment \"flanneld {of}\""));
     let script = format!(
         "iptables-restore <<'EOF'\n\
          *nat\n\
