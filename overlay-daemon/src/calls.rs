@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::config::Config;
+use crate::ticks;
 
 /// How often the file is emptied.
 const EMPTY: Duration = Duration::from_secs(5);
@@ -56,9 +57,9 @@ pub async fn run(config: &Config, calls: Calls) {
         );
         return std::future::pending().await;
     }
-    let mut counter = Counter::new(calls);
+    let (mut counter, mut beat) = (Counter::new(calls), ticks::every(EMPTY));
     loop {
-        tokio::time::sleep(EMPTY).await;
+        beat.tick().await;
         let size = fs::metadata(&file).map(|meta| meta.len());
         if size.as_ref().is_ok_and(|size| *size == 0) {
             continue;

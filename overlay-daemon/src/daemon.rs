@@ -32,6 +32,7 @@ use crate::names::{PROTOCOL, vtep_mac};
 use crate::node::Node;
 use crate::probe::{self, Probes};
 use crate::reconciler::{Input, Reconciler, Report};
+use crate::ticks;
 use crate::view::View;
 
 /// How often it is looked whether the conflist is still in place.
@@ -248,7 +249,7 @@ async fn flow(
     let conflist = Conflist::new(config);
     let status_file = StatusFile::new(config);
     let mut judge = Judge::default();
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = ticks::every(LOOK);
     let mut trouble = None;
     loop {
         tokio::select! {

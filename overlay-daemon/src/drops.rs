@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::names::DEVICE;
+use crate::ticks;
 
 /// Between two readings.
 const READ: Duration = Duration::from_secs(2);
@@ -35,7 +36,7 @@ pub struct Drops {
 /// Reads the counters, for ever.
 pub async fn run(out: watch::Sender<Drops>) {
     let mut readings = VecDeque::new();
-    let mut beat = tokio::time::interval(READ);
+    let mut beat = ticks::every(READ);
     loop {
         beat.tick().await;
         readings.push_back(read());

@@ -43,6 +43,7 @@ mod runtime;
 mod schemas;
 pub mod status;
 mod system;
+mod ticks;
 pub mod trace;
 pub mod view;
 

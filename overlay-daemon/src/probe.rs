@@ -16,13 +16,12 @@ use crate::config::Config;
 use crate::far::QUESTION;
 use crate::far::tell::Teller;
 use crate::reconciler::Report;
+use crate::ticks;
 
 /// Probes in a second, at most.
 const BUDGET: u32 = 20;
-/// Of these, as many go out together: a wake-up costs more than a probe.
-const TOGETHER: u32 = 5;
-/// From one of these to the next.
-const BEAT: Duration = Duration::from_millis(1000 * TOGETHER as u64 / BUDGET as u64);
+/// They go out together: a wake-up costs more than a probe.
+const BEAT: Duration = Duration::from_secs(1);
 /// IP and UDP headers, in bytes.
 const HEADERS_V4: u32 = 20 + 8;
 const HEADERS_V6: u32 = 40 + 8;
@@ -75,24 +74,24 @@ pub async fn run(
         v4: Arc::new(v4),
         v6: v6.map(Arc::new),
         teller: Teller::new(config, report.clone()),
+        left: BUDGET,
         out,
     };
     prober.change(|probes| probes.vxlan_port = vxlan_port);
     let (mut from_v4, mut from_v6) = (vec![0; 65_536], vec![0; 65_536]);
-    let mut beat = Instant::now();
+    let mut beat = ticks::every(BEAT);
     loop {
         tokio::select! {
             Ok((length, from)) = prober.v4.recv_from(&mut from_v4) => prober.receive(&from_v4[..length], from).await,
             Ok((length, from)) = receive(prober.v6.as_deref(), &mut from_v6) => prober.receive(&from_v6[..length], from).await,
             Ok(()) = report.changed() => {
-                let report = report.borrow_and_update();
-                prober.change(|probes| probes.follow(&report.peers));
-                beat = Instant::now();
-            }
-            () = tokio::time::sleep_until(beat.into()) => {
+                let peers = Arc::clone(&report.borrow_and_update().peers);
+                prober.change(|probes| probes.follow(&peers));
                 prober.beat().await;
-                let now = Instant::now();
-                beat = now + prober.out.borrow().idle(now).max(BEAT);
+            }
+            _ = beat.tick() => {
+                prober.left = BUDGET;
+                prober.beat().await;
             }
         }
     }
@@ -129,6 +128,8 @@ async fn receive(
 struct Prober {
     port: u16,
     teller: Teller,
+    /// Probes that may go out before the next beat.
+    left: u32,
     v4: Arc<UdpSocket>,
     v6: Option<Arc<UdpSocket>>,
     /// What is known stands in the channel itself: a copy would weigh as much again.
@@ -170,12 +171,13 @@ impl Prober {
     }
 
     /// Sends the probes that are due longest, as far as any are.
-    async fn beat(&self) {
-        for _ in 0..TOGETHER {
+    async fn beat(&mut self) {
+        while self.left > 0 {
             let due = self.change(|probes| probes.beat(Instant::now()));
             let Some((address, bytes)) = due.flatten() else {
                 break;
             };
+            self.left -= 1;
             self.send(SocketAddr::new(address, self.port), &bytes).await;
         }
     }

@@ -17,7 +17,7 @@ use super::{Inputs, Membership};
 use crate::config::Config;
 use crate::names::vtep_mac;
 use crate::node::Node;
-use crate::view;
+use crate::{ticks, view};
 
 /// How often the file is looked at, should the kernel not have told of a change.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,6 +40,7 @@ struct Row {
 pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
     let Inputs { config, out, .. } = inputs;
     let hints = hints(&config.nodes_file);
+    let mut look = ticks::every(LOOK);
     let mut seen = None;
     loop {
         let changed = stamp(&config.nodes_file);
@@ -58,7 +59,7 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
             };
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            _ = look.tick() => {}
             () = hints.notified() => {}
         }
     }

@@ -9,10 +9,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::{BUDGET, REQUEST, SMALL, headers, payload};
 use crate::plan::Reach;
 
-/// Between two probes of one peer, where there are few peers.
-const EACH: Duration = Duration::from_secs(2);
-/// An answer that takes longer is lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two probes of one peer, where there are few peers: two beats, which are not exact to a moment.
+const EACH: Duration = Duration::from_millis(1900);
+/// An answer that takes longer is lost: by the next beat.
+const PATIENCE: Duration = Duration::from_millis(900);
 /// Of how many probes the loss is reckoned.
 const REMEMBERED: u32 = 10;
 /// A peer that probes at all does it within this time, if there are few.
@@ -164,18 +164,6 @@ impl Probes {
             self.queue.push_back(name);
         }
         Some(datagram)
-    }
-
-    /// How long nothing is to be done.
-    pub(super) fn idle(&self, now: Instant) -> Duration {
-        let next = self.queue.front().and_then(|name| self.peers.get(name));
-        let oldest = self.waiting.values().next();
-        let oldest = oldest.and_then(|name| self.peers.get(name));
-        let due = next.map_or(EACH, |probe| probe.due_in(now));
-        let lost = oldest.map_or(EACH, |probe| {
-            PATIENCE.saturating_sub(probe.waits_since(now))
-        });
-        due.min(lost)
     }
 
     /// Takes an answer in.
