@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cni::files;
 use ipnetwork::IpNetwork;
+use itertools::Itertools;
 use netlink::{Handle, link};
 use serde_json::{Value, json};
 
@@ -150,8 +151,8 @@ impl Conflist {
         if pods > 0 {
             return Err(format!(
                 "the node's pod CIDRs changed from {} to {} while {pods} pods have addresses of the old ones: drain the node, its conflist stays as it is until then",
-                list(old),
-                list(new)
+                old.iter().join(", "),
+                new.iter().join(", ")
             ));
         }
         match handle.execute(vec![link::delete(bridge.index)]) {
@@ -189,12 +190,4 @@ fn cidrs_of(text: &str) -> Vec<IpNetwork> {
     let sets = bridge["ipam"]["ranges"].as_array().into_iter().flatten();
     let subnets = sets.filter_map(|set| set[0]["subnet"].as_str());
     subnets.filter_map(|subnet| subnet.parse().ok()).collect()
-}
-
-fn list(networks: &[IpNetwork]) -> String {
-    networks
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -30,6 +30,7 @@ pub mod membership;
 mod messages;
 pub mod metrics;
 pub mod names;
+mod networks;
 pub mod node;
 pub mod observe;
 mod page;

@@ -14,6 +14,7 @@ use crate::config::{Config, DirectRouting};
 use crate::firewall::Firewall;
 use crate::local::Local;
 use crate::names::{nexthop_id, vtep_gateway, vtep_mac};
+use crate::networks::overlap;
 use crate::node::Node;
 use crate::view::View;
 
@@ -249,8 +250,4 @@ impl Desired {
         }
         id
     }
-}
-
-pub(crate) fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
-    a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
 }

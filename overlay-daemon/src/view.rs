@@ -13,6 +13,7 @@ use itertools::Itertools;
 use netlink::Mac;
 
 use crate::config::Config;
+use crate::networks::overlap;
 use crate::node::Node;
 
 /// All nodes that are to be reached, by name, with this node among them or not.
@@ -158,7 +159,7 @@ impl<'a> Ranges<'a> {
     fn clash(&self, node: &Node) -> Option<String> {
         let mut others = node.pod_cidrs.iter().filter_map(|cidr| {
             let (_, (other, owner)) = self.0.range(..=cidr.broadcast()).next_back()?;
-            let clash = crate::plan::overlap(*cidr, *other);
+            let clash = overlap(*cidr, *other);
             clash.then(|| match cidr == other {
                 true => format!("its pod CIDR {cidr} is that of {owner}"),
                 false => format!("its pod CIDR {cidr} overlaps {other} of {owner}"),

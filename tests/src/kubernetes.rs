@@ -9,6 +9,7 @@ mod image;
 mod kubectl;
 mod liar;
 mod many_nodes;
+mod server;
 mod worker;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! A status for the eye.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use heddle::status::{Peer, Status};
+use itertools::Itertools;
 
 use super::text::wrapped;
 
@@ -141,13 +142,9 @@ fn count(status: &Status) -> String {
     }
 }
 
-fn join(values: &[impl ToString]) -> String {
+fn join(values: &[impl Display]) -> String {
     match values.is_empty() {
         true => "none".into(),
-        false => values
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", "),
+        false => values.iter().join(", "),
     }
 }

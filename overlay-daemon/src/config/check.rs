@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use itertools::Itertools;
 
 use super::{Config, MembershipKind};
+use crate::networks::overlap;
 
 /// `IFNAMSIZ` without the closing zero.
 const LONGEST_INTERFACE_NAME: usize = 15;
@@ -69,7 +71,7 @@ impl Config {
         if of_family(false) > 1 || of_family(true) > 1 {
             return Err(format!(
                 "\"cluster_cidrs\": {} holds two ranges of one family: leave one of each",
-                list(&self.cluster_cidrs)
+                self.cluster_cidrs.iter().join(", ")
             ));
         }
         Ok(())
@@ -152,16 +154,4 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
-    a.is_ipv4() == b.is_ipv4() && (a.contains(b.network()) || b.contains(a.network()))
-}
-
-fn list(networks: &[IpNetwork]) -> String {
-    networks
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }

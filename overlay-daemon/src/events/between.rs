@@ -34,7 +34,10 @@ fn own(old: &Status, new: &Status) -> Vec<News> {
             remedy: remedy.map(str::to_owned),
         });
     };
-    let (before, now) = (list(&old.pod_cidrs), list(&new.pod_cidrs));
+    let (before, now) = (
+        old.pod_cidrs.iter().join(", "),
+        new.pod_cidrs.iter().join(", "),
+    );
     match (old.pod_cidrs.is_empty(), new.pod_cidrs.is_empty()) {
         _ if before == now => {}
         (true, _) => add(
@@ -62,7 +65,7 @@ fn own(old: &Status, new: &Status) -> Vec<News> {
         Some(underlay) => add(
             Kind::Underlay,
             Verdict::Good,
-            format!("is at {} on {underlay}", list(&new.endpoints)),
+            format!("is at {} on {underlay}", new.endpoints.iter().join(", ")),
             None,
         ),
         None => add(
@@ -314,9 +317,4 @@ fn state<'a>(name: &'a str, old: Option<&Peer>, new: &Peer) -> Option<Change<'a>
         remedy,
         name,
     })
-}
-
-fn list(values: &[impl ToString]) -> String {
-    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
-    texts.join(", ")
 }

@@ -52,7 +52,7 @@ pub fn rows<N: Into<Arc<Node>>>(nodes: Vec<N>) {
             |range: &IpNetwork| range.contains(route.ip()) && range.prefix() <= route.prefix();
         assert!(config.cluster_cidrs.iter().any(inside), "{route}");
         for other in routes[n + 1..].iter().chain(&own.pod_cidrs) {
-            assert!(!crate::plan::overlap(*route, *other), "{route} {other}");
+            assert!(!crate::networks::overlap(*route, *other), "{route} {other}");
         }
         assert!(
             desired

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -14,6 +13,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::server;
 use crate::overlay::Member;
 use crate::{Fabric, Result, Space};
 
@@ -99,25 +99,13 @@ impl Liar {
             lists: 0,
             watches: Vec::new(),
         })));
-        let listener = space
-            .run(|| std::net::TcpListener::bind(address))
-            .with_context(|| format!("listening on {address} in {}", space.name()))?;
-        listener.set_nonblocking(true)?;
         let written = || async { Json(json!({"metadata": {"name": "any"}})) };
         let routes = Router::new()
             .route("/api/v1/nodes", get(nodes))
             .route("/api/v1/nodes/{name}", get(one_node).patch(written))
             .route("/api/v1/nodes/{name}/status", patch(written))
             .with_state(liar.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, routes).await
-            })
-        });
+        server::start(space, address, routes)?;
         Ok(liar)
     }
 

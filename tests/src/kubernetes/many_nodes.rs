@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Context;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +12,7 @@ use axum::routing::{get, patch};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::server;
 use crate::{Result, Space};
 
 /// What is served, and what was asked for.
@@ -49,24 +49,12 @@ impl ManyNodes {
             watches: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
         });
-        let listener = space
-            .run(|| std::net::TcpListener::bind(address))
-            .with_context(|| format!("listening on {address} in {}", space.name()))?;
-        listener.set_nonblocking(true)?;
         let routes = Router::new()
             .route("/api/v1/nodes", get(list))
             .route("/api/v1/nodes/{name}", patch(write))
             .route("/api/v1/nodes/{name}/status", patch(write))
             .with_state(Arc::clone(&served));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, routes).await
-            })
-        });
+        server::start(space, address, routes)?;
         Ok(ManyNodes { served })
     }
 
