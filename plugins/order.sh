@@ -45,7 +45,7 @@ done
 
 {
     echo "/* What an ADD runs through, next to each other: it is read in pieces of 64 KB. Made by order.sh. */"
-    printf 'SECTIONS {\n  .text.start : {\n    *crt1.o(.text .text.*)\n    *libc*.a:*(.text .text.*)\n'
+    printf 'SECTIONS {\n  .text.start : {\n    *crt*.o(.text .text.*)\n    *(.text.main)\n    *libc*.a:*(.text .text.*)\n'
     # A function's name without what is different in every build; those that most plugins call come first.
     for profile in /run/profiles/*; do
         grep -oE '^c?fn=\([0-9]+\) (_ZN|_R)[^ ]+' "$profile" |
