@@ -2,14 +2,20 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator, Parseable};
+use netlink_packet_core::{
+    DecodeError, DefaultNla, NLA_F_NESTED, NlaBuffer, NlasIterator, Parseable,
+};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetElementAttribute, SetElementList, Verdict, VerdictAttribute,
 };
 
 use super::{Attributes, GET_ELEMENT, Key, Table, body, comment, message, read_comment};
 use crate::error::{Error, Result};
+use crate::request::emit;
 use crate::socket::Socket;
+
+/// `NFTA_SET_ELEM_LIST_ELEMENTS`.
+const ELEMENTS: u16 = 3;
 
 /// An element of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +38,15 @@ pub enum Value {
 }
 
 pub(super) fn attributes(table: Table, set: &str, elements: &[Element]) -> Vec<SetElementList> {
+    // Written out one by one: the packet crate works out the length of each anew for each level that is around it.
+    let each: Vec<_> = elements
+        .iter()
+        .map(|element| emit(&encode(element)))
+        .collect();
     vec![
         SetElementList::Table(table.name.to_owned()),
         SetElementList::Set(set.to_owned()),
-        SetElementList::Elements(elements.iter().map(encode).collect()),
+        SetElementList::Other(DefaultNla::new(ELEMENTS | NLA_F_NESTED, each.concat())),
     ]
 }
 
@@ -107,8 +118,6 @@ pub(super) fn list(socket: &mut Socket, table: Table, set: &str) -> Result<Vec<E
 
 /// Walks the lists itself: the packet crate's `VecListAttribute` writes the whole list out for each element in it.
 pub(crate) fn parse(payload: &[u8]) -> Result<Vec<Element>> {
-    /// `NFTA_SET_ELEM_LIST_ELEMENTS`.
-    const ELEMENTS: u16 = 3;
     let malformed = || Error::decode("a set's elements");
     let mut elements = Vec::new();
     for list in NlasIterator::new(body(payload)) {

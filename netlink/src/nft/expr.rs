@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
-    Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta, MetaKey,
+    Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
 pub use self::service::Service;
-use super::Key;
+use super::{Attributes, Key};
 use crate::mac::Mac;
 use crate::request::emit;
 
@@ -25,11 +25,58 @@ const TRANSPORT_HEADER: u32 = 2;
 /// `NF_DROP`.
 const DROP: u32 = 0;
 
-type Step = ListAttribute<ExpressionAttribute>;
-
 /// A rule's expressions, put together from left to right by [`Expr::then`].
 #[derive(Clone, Debug, Default)]
 pub struct Expr(Vec<Step>);
+
+/// One expression as it lies in a message. It is written out at once: the packet crate works out the length of all that is
+/// within an attribute anew for each level that is around it.
+#[derive(Clone, Debug)]
+struct Step(Vec<u8>);
+
+impl Step {
+    /// An expression by its name, with its attributes as they lie in a message.
+    fn new(name: &str, data: Vec<u8>) -> Self {
+        /// `NFTA_LIST_ELEM`, `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
+        const ELEMENT: u16 = 1;
+        const NAME: u16 = 1;
+        const DATA: u16 = 2;
+        let mut step = Vec::with_capacity(64);
+        // Its length is filled in when it is known.
+        put(&mut step, ELEMENT | NLA_F_NESTED, &[]);
+        put(&mut step, NAME, &[name.as_bytes(), &[0]]);
+        if !data.is_empty() {
+            put(&mut step, DATA | NLA_F_NESTED, &[&data]);
+        }
+        let length = u16::try_from(step.len()).unwrap_or(u16::MAX);
+        step[..2].copy_from_slice(&length.to_ne_bytes());
+        Self(step)
+    }
+}
+
+/// Appends an attribute, padded to the next multiple of four.
+fn put(bytes: &mut Vec<u8>, kind: u16, value: &[&[u8]]) {
+    let length = 4 + value.iter().map(|part| part.len()).sum::<usize>();
+    let length = u16::try_from(length).unwrap_or(u16::MAX);
+    bytes.extend_from_slice(&length.to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    value.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+impl From<Expressions> for Step {
+    fn from(expression: Expressions) -> Self {
+        match expression {
+            Expressions::Bitwise(fields) => Self::new("bitwise", emit(&Attributes(&fields))),
+            Expressions::Cmp(fields) => Self::new("cmp", emit(&Attributes(&fields))),
+            Expressions::Immediate(fields) => Self::new("immediate", emit(&Attributes(&fields))),
+            Expressions::Lookup(fields) => Self::new("lookup", emit(&Attributes(&fields))),
+            Expressions::Meta(fields) => Self::new("meta", emit(&Attributes(&fields))),
+            Expressions::Payload(fields) => Self::new("payload", emit(&Attributes(&fields))),
+            other => Self(emit(&ListAttribute::from(other))),
+        }
+    }
+}
 
 /// Where an address stands in a packet.
 #[derive(Clone, Copy)]
@@ -141,16 +188,12 @@ impl Expr {
 
     /// `notrack`.
     pub fn notrack() -> Self {
-        Self(vec![ListAttribute::Element(vec![
-            ExpressionAttribute::Name("notrack".to_owned()),
-        ])])
+        Self(vec![Step::new("notrack", Vec::new())])
     }
 
     /// `masquerade`.
     pub fn masquerade() -> Self {
-        Self(vec![ListAttribute::Element(vec![
-            ExpressionAttribute::Name("masq".to_owned()),
-        ])])
+        Self(vec![Step::new("masq", Vec::new())])
     }
 
     /// `accept`.
@@ -170,8 +213,10 @@ impl Expr {
         verdict(Verdict::Other(DROP))
     }
 
-    pub(super) fn into_steps(self) -> Vec<Step> {
-        self.0
+    /// All of it as it lies in a message.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let steps: Vec<_> = self.0.into_iter().map(|step| step.0).collect();
+        steps.concat()
     }
 
     fn within(field: Field, network: IpNetwork, inside: bool) -> Self {
@@ -285,11 +330,7 @@ fn untyped(name: &str, fields: &[(u16, u32)]) -> Step {
         .iter()
         .flat_map(|(kind, value)| emit(&DefaultNla::new(*kind, value.to_be_bytes().to_vec())))
         .collect();
-    ListAttribute::Element(vec![
-        ExpressionAttribute::Name(name.to_owned()),
-        // NFTA_EXPR_DATA, a nest.
-        ExpressionAttribute::Other(DefaultNla::new(2 | NLA_F_NESTED, data)),
-    ])
+    Step::new(name, data)
 }
 
 fn verdict(code: Verdict) -> Expr {

@@ -1,9 +1,10 @@
 //! Rules as the kernel has them: in which chain, and what their comments say.
 
-use netlink_packet_core::{NlasIterator, Parseable};
-use netlink_packet_netfilter::nftables::{RuleAttribute, RuleMessage};
+use netlink_packet_core::NlasIterator;
+use netlink_packet_netfilter::nftables::RuleAttribute;
 
 use super::{Attributes, GET_RULE, Table, body, message, read_comment};
+use crate::attributes;
 use crate::error::{Error, Result};
 use crate::socket::Socket;
 
@@ -139,15 +140,19 @@ pub(super) fn list(socket: &mut Socket, table: Table) -> Result<Vec<RuleInfo>> {
     }
 }
 
+/// Reads nothing but what is needed: the expressions of a rule are most of it.
 pub(crate) fn parse(payload: &[u8]) -> Result<RuleInfo> {
-    let message = RuleMessage::parse(body(payload)).map_err(Error::decode("a rule"))?;
+    /// `NFTA_RULE_CHAIN`, `NFTA_RULE_USERDATA`.
+    const CHAIN: u16 = 2;
+    const USER_DATA: u16 = 7;
     let mut rule = RuleInfo::default();
-    for attribute in message.attributes {
-        match attribute {
-            RuleAttribute::Chain(chain) => rule.chain = chain,
-            RuleAttribute::UserData(bytes) => rule.comment = read_comment(&bytes),
+    attributes::each("a rule", body(payload), &mut |kind, value| {
+        match kind {
+            CHAIN => rule.chain = text(value),
+            USER_DATA => rule.comment = read_comment(value),
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(rule)
 }

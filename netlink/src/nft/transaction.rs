@@ -1,7 +1,7 @@
 //! A transaction: messages that the kernel carries out all together or not at all.
 
 use netlink_packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Nla,
+    DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Nla,
 };
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, RuleAttribute, SetAttribute, TableAttribute,
@@ -32,6 +32,9 @@ const NEW_SET: u16 = SUBSYSTEM | 9;
 const DELETE_SET: u16 = SUBSYSTEM | 11;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+
+/// `NFTA_RULE_EXPRESSIONS`.
+const EXPRESSIONS: u16 = 4;
 
 /// Elements in one message: an attribute holds at most 64 KiB.
 const ELEMENTS: usize = 200;
@@ -144,7 +147,10 @@ impl Transaction {
         let mut attributes = vec![
             RuleAttribute::Table(self.table.name.to_owned()),
             RuleAttribute::Chain(chain.to_owned()),
-            RuleAttribute::Expressions(rule.into_steps()),
+            RuleAttribute::Other(DefaultNla::new(
+                EXPRESSIONS | NLA_F_NESTED,
+                rule.into_bytes(),
+            )),
         ];
         attributes.extend(note.map(comment).map(RuleAttribute::UserData));
         self.push(

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
-use netlink_packet_netfilter::nftables::{ExpressionAttribute, ListAttribute};
+use netlink_packet_core::DefaultNla;
 
-use super::{Expr, Field, NETWORK_HEADER, bytes, compare, payload};
+use super::{Expr, Field, NETWORK_HEADER, Step, bytes, compare, payload};
 use crate::request::emit;
 
 impl Expr {
@@ -37,11 +36,7 @@ impl Expr {
         let mut data = emit(&DefaultNla::new(1, b"conntrack\0".to_vec()));
         data.extend(emit(&DefaultNla::new(2, REVISION.to_be_bytes().to_vec())));
         data.extend(emit(&DefaultNla::new(3, info)));
-        Self(vec![ListAttribute::Element(vec![
-            ExpressionAttribute::Name("match".to_owned()),
-            // NFTA_EXPR_DATA, a nest.
-            ExpressionAttribute::Other(DefaultNla::new(2 | NLA_F_NESTED, data)),
-        ])])
+        Self(vec![Step::new("match", data)])
     }
 
     fn iptables_address(field: Field, address: IpAddr) -> Self {
