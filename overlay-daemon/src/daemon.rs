@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         commands,
     };
     // Without an input the reconciler looks at nothing, and then nobody would know the underlay.
-    reconciler.send(input(&config, &membership.borrow()));
+    reconciler.send(input(&config, &membership.borrow(), None));
     let source = membership::run(Inputs {
         config: config.clone(),
         endpoints: endpoints_seen,
@@ -215,7 +215,8 @@ fn check_host(config: &Config) -> Result<(), Failure> {
         .map_err(Failure::Configuration)
 }
 
-fn input(config: &Config, membership: &Membership) -> Input {
+/// What follows from the membership, given the view that followed from it before.
+fn input(config: &Config, membership: &Membership, before: Option<&View>) -> Input {
     let own = Node {
         name: config.node_name.clone(),
         endpoints: Vec::new(),
@@ -226,7 +227,7 @@ fn input(config: &Config, membership: &Membership) -> Input {
         own,
         view: membership
             .is_known
-            .then(|| Arc::new(View::new(membership.nodes.iter().cloned(), config))),
+            .then(|| Arc::new(View::follow(before, &membership.nodes, config))),
         is_settled: membership.is_settled,
     }
 }
@@ -250,10 +251,14 @@ async fn flow(
     let status_file = StatusFile::new(config);
     let mut judge = Judge::default();
     let mut look = ticks::every(LOOK);
-    let mut trouble = None;
+    let (mut view, mut trouble) = (None, None);
     loop {
         tokio::select! {
-            Ok(()) = membership.changed() => reconciler.send(input(config, &membership.borrow_and_update())),
+            Ok(()) = membership.changed() => {
+                let input = input(config, &membership.borrow_and_update(), view.as_deref());
+                view.clone_from(&input.view);
+                reconciler.send(input);
+            }
             Ok(()) = report.changed() => {
                 let local = report.borrow_and_update().local.clone();
                 tell.endpoints.send_if_modified(|known| {

@@ -1,6 +1,7 @@
 //! The set of nodes, as a membership source sees it, with what contradicts itself and what no node can be sorted out.
 
 mod credible;
+mod follow;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

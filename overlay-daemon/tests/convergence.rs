@@ -264,8 +264,8 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_that_follows_is_the_one_made_anew(events in prop::collection::vec(event(), 0..40)) {
-        let (mut nodes, mut planned) = (BTreeMap::new(), None);
+    fn a_view_and_a_plan_that_follow_are_those_made_anew(events in prop::collection::vec(event(), 0..40)) {
+        let (mut nodes, mut planned, mut viewed) = (BTreeMap::new(), None, None::<View>);
         for event in events {
             match event {
                 Event::Heard(node) => drop(nodes.insert(node.name.clone(), node)),
@@ -273,6 +273,10 @@ proptest! {
                 _ => continue,
             }
             let view = Arc::new(View::new(nodes.values().cloned(), &config()));
+            let sorted: Vec<Arc<Node>> = nodes.values().cloned().map(Arc::new).collect();
+            let followed = View::follow(viewed.as_ref(), &sorted, &config());
+            prop_assert_eq!(&followed, &*view);
+            viewed = Some(followed);
             let followed = Planned::follow(planned, &view, &own(), &local(), &config());
             prop_assert_eq!(followed.desired(), &desired(&nodes));
             planned = Some(followed);

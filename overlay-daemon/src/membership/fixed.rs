@@ -116,7 +116,8 @@ pub(crate) fn parse(text: &str, path: &Path, config: &Config) -> Result<Membersh
             pod_cidrs: row.pod_cidrs,
         })
     });
-    let (own, nodes): (Vec<_>, Vec<_>) = nodes.partition(|node| &node.name == own_name);
+    let (own, mut nodes): (Vec<_>, Vec<_>) = nodes.partition(|node| &node.name == own_name);
+    nodes.sort_by(|a: &Arc<Node>, b| a.name.cmp(&b.name));
     let own_cidrs = own
         .first()
         .map(|node| view::own_cidrs(&node.pod_cidrs, config));

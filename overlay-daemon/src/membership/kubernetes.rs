@@ -62,6 +62,8 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
         config: &config,
         server,
         set: Set::default(),
+        seen: None,
+        changed: Vec::new(),
         listed: None,
         is_settled: false,
         stored,
@@ -83,6 +85,9 @@ struct Listener<'a> {
     /// URL of the API server.
     server: String,
     set: Set,
+    /// What followed from it when that was last told, and the Nodes that have changed since.
+    seen: Option<Seen>,
+    changed: Vec<String>,
     /// The list that is being read.
     listed: Option<Set>,
     /// Whether a whole list has been read.
@@ -171,15 +176,20 @@ impl Listener<'_> {
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();
                 let is_new = !std::mem::replace(&mut self.is_settled, true);
+                self.seen = None;
                 std::mem::replace(&mut self.set, listed) != self.set || is_new
             }
             Event::Apply(node) => {
                 self.notice_own(&node, true);
-                self.set.apply(&node)
+                let is_new = self.set.apply(&node);
+                self.changed.extend(is_new.then(|| node.name_any()));
+                is_new
             }
             Event::Delete(node) => {
                 self.notice_own(&node, false);
-                self.set.remove(&node)
+                let was_there = self.set.remove(&node);
+                self.changed.extend(was_there.then(|| node.name_any()));
+                was_there
             }
         };
         changed || was_unheard
@@ -222,7 +232,7 @@ impl Listener<'_> {
     }
 
     /// Passes on what is known.
-    fn tell(&self, unpublished: Option<&Trouble>) {
+    fn tell(&mut self, unpublished: Option<&Trouble>) {
         let membership = self.membership(unpublished);
         self.out.send_if_modified(|known| {
             let is_new = *known != membership;
@@ -231,23 +241,20 @@ impl Listener<'_> {
         });
     }
 
-    fn membership(&self, unpublished: Option<&Trouble>) -> Membership {
+    fn membership(&mut self, unpublished: Option<&Trouble>) -> Membership {
         let mut membership = Membership::default();
         let stored = self.stored.as_ref().filter(|_| self.goes_by_stored);
         match (self.is_settled, stored) {
             (true, _) => {
-                let seen = self.set.seen(self.config);
+                let changed = std::mem::take(&mut self.changed);
+                let seen = self.set.follow(self.seen.take(), &changed, self.config);
                 self.own(seen.own_cidrs.clone(), &mut membership);
-                let Seen {
-                    nodes,
-                    notes,
-                    own_cidrs,
-                } = seen;
-                membership.nodes = nodes;
-                membership.notes = notes;
+                membership.nodes.clone_from(&seen.nodes);
+                membership.notes.clone_from(&seen.notes);
                 membership.is_known = true;
                 // A list without this very Node may be without all others too: nothing is taken away by it.
-                membership.is_settled = own_cidrs.is_some();
+                membership.is_settled = seen.own_cidrs.is_some();
+                self.seen = Some(seen);
             }
             (false, Some(stored)) => {
                 membership.own_cidrs.clone_from(&stored.own_cidrs);

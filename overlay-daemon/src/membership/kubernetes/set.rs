@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use itertools::Itertools;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use netlink::Mac;
 
@@ -13,6 +14,8 @@ use crate::config::Config;
 use crate::names::vtep_mac;
 use crate::node::Node;
 use crate::view::Claim;
+
+mod follow;
 
 /// What is kept of a Node.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +64,28 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The node as others can reach it: nobody knows yet where it is, until its daemon runs and says so.
+    fn reachable(&self) -> Arc<Node> {
+        let mut node = Arc::clone(&self.node);
+        if node.endpoints.is_empty() && !node.pod_cidrs.is_empty() {
+            Arc::make_mut(&mut node).pod_cidrs.clear();
+        }
+        node
+    }
+
+    /// Whether it and another claim the same.
+    fn shares(&self, other: &Self) -> bool {
+        claims(&self.node).any(|claim| claims(&other.node).contains(&claim))
+    }
+}
+
+/// What moves on from one Node to another.
+fn claims(node: &Node) -> impl Iterator<Item = Claim<'_>> + Clone {
+    let cidrs = node.pod_cidrs.iter().map(|cidr| Claim::PodCidr(*cidr));
+    cidrs.chain(node.endpoints.iter().map(|ip| Claim::Endpoint(*ip)))
+}
+
 /// The CIDRs that Kubernetes gave to a node, the first of each family.
 fn pod_cidrs(object: &KubeNode) -> Vec<IpNetwork> {
     let listed = object.spec.pod_cidrs.iter();
@@ -106,9 +131,7 @@ impl Set {
         let mut taken: HashMap<Claim, &str> = HashMap::with_capacity(2 * owners.len());
         for record in owners {
             let node = &record.node;
-            let cidrs = node.pod_cidrs.iter().map(|cidr| Claim::PodCidr(*cidr));
-            let endpoints = node.endpoints.iter().map(|ip| Claim::Endpoint(*ip));
-            let claims = cidrs.chain(endpoints);
+            let claims = claims(node);
             let mut others = claims.clone();
             let lost = others.find_map(|claim| Some((claim, taken.get(&claim)?)));
             if node.name == config.node_name {
@@ -126,12 +149,7 @@ impl Set {
                 continue;
             } else {
                 seen.notes.extend(disagreement(record, config));
-                let mut node = Arc::clone(node);
-                // Nobody knows yet where it is: its daemon says so when it runs.
-                if node.endpoints.is_empty() && !node.pod_cidrs.is_empty() {
-                    Arc::make_mut(&mut node).pod_cidrs.clear();
-                }
-                seen.nodes.push(node);
+                seen.nodes.push(record.reachable());
             }
             taken.extend(claims.map(|claim| (claim, &*node.name)));
         }

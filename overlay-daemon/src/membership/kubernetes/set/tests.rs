@@ -142,6 +142,20 @@ fn any_node() -> impl Strategy<Value = KubeNode> {
     )
 }
 
+/// Nodes of which each has its own, one of two, or nothing.
+fn calm_node() -> impl Strategy<Value = KubeNode> {
+    (0..8_u8, 0..3_u8).prop_map(|(name, choice)| {
+        let (cidr, endpoint) = match choice {
+            0 => (String::new(), String::new()),
+            choice => {
+                let number = 2 * name + choice;
+                (format!("10.1.{number}.0/24"), format!("192.0.3.{number}"))
+            }
+        };
+        node(&format!("n{name}"), &cidr, &endpoint, 0, false)
+    })
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Apply(KubeNode),
@@ -187,6 +201,32 @@ proptest! {
             for endpoint in &node.endpoints {
                 prop_assert!(taken.insert(endpoint.to_string()), "{endpoint} twice");
             }
+        }
+    }
+
+    #[test]
+    fn what_follows_is_what_is_seen_anew(
+        history in prop::collection::vec(prop::collection::vec(
+            prop_oneof![
+                8 => calm_node().prop_map(Step::Apply),
+                2 => calm_node().prop_map(Step::Remove),
+                1 => any_node().prop_map(Step::Apply),
+                2 => any_node().prop_map(Step::Remove),
+            ], 1..4), 1..30),
+    ) {
+        let (mut set, mut seen) = (Set::default(), None);
+        for steps in history {
+            let mut changed = Vec::new();
+            for step in steps {
+                let (node, is_new) = match &step {
+                    Step::Apply(node) => (node, set.apply(node)),
+                    Step::Remove(node) => (node, set.remove(node)),
+                };
+                changed.extend(is_new.then(|| node.metadata.name.clone().unwrap_or_default()));
+            }
+            let followed = set.follow(seen, &changed, &config());
+            prop_assert_eq!(&followed, &set.seen(&config()));
+            seen = Some(followed);
         }
     }
 }
