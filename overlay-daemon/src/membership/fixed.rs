@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
+use itertools::{EitherOrBoth, Itertools};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -47,7 +48,10 @@ pub(super) async fn run(inputs: Inputs) -> Result<(), String> {
         if changed.is_none() || changed != seen {
             seen = changed;
             match read(&config.nodes_file, &config) {
-                Ok(membership) => out.send_replace(membership),
+                Ok(mut membership) => {
+                    share(&mut membership.nodes, &out.borrow().nodes);
+                    out.send_replace(membership)
+                }
                 // What was read before goes on: a slip of the pen must not cut a cluster.
                 Err(why) => {
                     out.send_if_modified(|membership| {
@@ -90,6 +94,18 @@ fn hints(file: &Path) -> Arc<Notify> {
             });
     }
     hints
+}
+
+/// A node that is as it was is the one that others have already.
+fn share(nodes: &mut [Arc<Node>], before: &[Arc<Node>]) {
+    let pairs = nodes
+        .iter_mut()
+        .merge_join_by(before, |a, b| a.name.cmp(&b.name));
+    for (node, before) in pairs.filter_map(EitherOrBoth::both) {
+        if node == before {
+            *node = Arc::clone(before);
+        }
+    }
 }
 
 fn read(path: &Path, config: &Config) -> Result<Membership, String> {
