@@ -30,7 +30,8 @@ pub enum Change {
     AddAddress(u32, IpNetwork),
     /// Remove one.
     RemoveAddress(u32, IpNetwork),
-    /// Add or replace an FDB row.
+    /// Add an FDB row, or put it in the place of the MAC's first destination (`vxlan_fdb_replace` of
+    /// drivers/net/vxlan/vxlan_core.c).
     SetFdb(FdbEntry),
     /// Remove one.
     RemoveFdb(FdbEntry),
@@ -87,12 +88,15 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
     );
 
     for (mac, dst, there) in beside(&desired.fdb, &observed.fdb) {
-        if there.is_none_or(|there| there.len() != 1 || !there.contains(dst)) {
-            // A second destination of one MAC would get copies.
-            let wrong = there.into_iter().flatten().filter(|there| *there != dst);
-            changes.extend(wrong.map(|wrong| Change::RemoveFdb(fdb(*mac, *wrong))));
+        let there = there.map(Vec::as_slice).unwrap_or_default();
+        let is_there = there.contains(dst);
+        if !is_there {
             changes.push(Change::SetFdb(fdb(*mac, *dst)));
         }
+        // A second destination of one MAC would get copies; the first one has just been replaced.
+        let wrong = there.iter().filter(|there| *there != dst);
+        let wrong = wrong.skip(usize::from(!is_there));
+        changes.extend(wrong.map(|wrong| Change::RemoveFdb(fdb(*mac, *wrong))));
     }
     for (ip, mac, there) in beside(&desired.neighbours, &observed.neighbours) {
         if there != Some(mac) {
@@ -209,7 +213,10 @@ impl Change {
             | Change::SetMac(..) => {}
             Change::AddAddress(_, network) => drop(observed.addresses.insert(network)),
             Change::RemoveAddress(_, network) => drop(observed.addresses.remove(&network)),
-            Change::SetFdb(row) => drop(observed.fdb.insert(row.mac, vec![row.dst])),
+            Change::SetFdb(row) => match observed.fdb.entry(row.mac).or_default().first_mut() {
+                Some(first) => *first = row.dst,
+                None => drop(observed.fdb.insert(row.mac, vec![row.dst])),
+            },
             Change::RemoveFdb(row) => {
                 if let Entry::Occupied(mut all) = observed.fdb.entry(row.mac) {
                     all.get_mut().retain(|dst| *dst != row.dst);

@@ -96,8 +96,8 @@ fn node(sources: &Sources, registry: &mut Registry) {
     let peers = Family::<PeerLabels, Gauge>::default();
     for peer in status.peers.values() {
         let labels = PeerLabels {
-            state: peer.state.clone(),
-            path: peer.path.clone(),
+            state: peer.state.to_string(),
+            path: peer.path.to_string(),
         };
         peers.get_or_create(&labels).inc();
     }

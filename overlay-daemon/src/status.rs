@@ -1,5 +1,6 @@
 //! What the node says of itself: one document for the socket, the screen and the metrics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -64,9 +65,9 @@ pub struct Status {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Peer {
     /// `established`, `probing`, `waiting` (for its pod CIDR), `unreachable`, `suspect`, `down` or `failed`.
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// `vxlan`, `direct`, `direct+vxlan`, or `none`.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// Where it is on the underlay.
     pub endpoint: Option<IpAddr>,
     /// Its pod CIDRs.
@@ -168,8 +169,8 @@ impl Sources<'_> {
             )
         });
         Peer {
-            state: state.to_owned(),
-            path: path.to_owned(),
+            state: state.into(),
+            path: path.into(),
             endpoint: reach.endpoint,
             pod_cidrs: reach.cidrs().copied().collect(),
             mtu: probe.and_then(|probe| probe.mtu),

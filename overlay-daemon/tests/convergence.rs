@@ -165,8 +165,10 @@ fn apply(kernel: &mut Observed, desired: &Desired, change: &Change) {
         Change::SetFdb(row) => {
             // Replacing keeps what other destinations the MAC has.
             let all = kernel.fdb.entry(row.mac).or_default();
-            if !all.contains(&row.dst) {
-                all.push(row.dst);
+            assert!(!all.contains(&row.dst), "for nothing");
+            match all.first_mut() {
+                Some(first) => *first = row.dst,
+                None => all.push(row.dst),
             }
         }
         Change::RemoveFdb(row) => {

@@ -117,8 +117,8 @@ fn row(name: &str, peer: &Peer) -> [String; 9] {
     [
         name.to_owned(),
         or_dash(peer.endpoint.map(|endpoint| endpoint.to_string())),
-        peer.state.clone(),
-        peer.path.clone(),
+        peer.state.to_string(),
+        peer.path.to_string(),
         or_dash(peer.mtu.map(|mtu| mtu.to_string())),
         or_dash(peer.rtt_us.map(|rtt| format!("{rtt}µs"))),
         or_dash(peer.loss_percent.map(|loss| format!("{loss}%"))),
@@ -130,7 +130,7 @@ fn row(name: &str, peer: &Peer) -> [String; 9] {
 fn count(status: &Status) -> String {
     let mut states: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for peer in status.peers.values() {
-        *states.entry(peer.state.as_str()).or_default() += 1;
+        *states.entry(&*peer.state).or_default() += 1;
     }
     let each: Vec<String> = states
         .iter()

@@ -24,7 +24,7 @@ pub(super) fn findings(patient: &mut Patient) -> Vec<Finding> {
     let mut may_ask = ASKED;
     let mut findings = Vec::new();
     for (name, peer) in &status.peers {
-        findings.extend(match peer.state.as_str() {
+        findings.extend(match &*peer.state {
             "established" => narrow(name, peer, status),
             "failed" => None, // Among the daemon's own problems.
             "unreachable" | "down" if may_ask > 0 => {

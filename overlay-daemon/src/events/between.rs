@@ -292,7 +292,7 @@ fn state<'a>(name: &'a str, old: Option<&Peer>, new: &Peer) -> Option<Change<'a>
         let base = new.pod_cidrs.first()?.network();
         Some(format!("`heddle doctor`; `heddle trace node {base}`"))
     };
-    let (verdict, general, remedy) = match new.state.as_str() {
+    let (verdict, general, remedy) = match &*new.state {
         "established" => (Verdict::Good, "established".to_owned(), None),
         "waiting" => (Verdict::Note, "waits for its pod CIDR".to_owned(), None),
         "unreachable" => (Verdict::Bad, "unreachable".to_owned(), trace()),

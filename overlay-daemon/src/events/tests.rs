@@ -4,7 +4,7 @@
 use super::*;
 use crate::status::Peer;
 
-fn peer(state: &str, path: &str) -> Peer {
+fn peer(state: &'static str, path: &'static str) -> Peer {
     Peer {
         state: state.into(),
         path: path.into(),
@@ -27,7 +27,7 @@ fn status(peers: impl IntoIterator<Item = (String, Peer)>) -> Status {
     }
 }
 
-fn one(state: &str, path: &str) -> Status {
+fn one(state: &'static str, path: &'static str) -> Status {
     status([("n2".to_owned(), peer(state, path))])
 }
 
@@ -137,7 +137,8 @@ fn a_row_that_nobody_planned_was_put_right() {
 
 #[test]
 fn many_are_told_of_together() {
-    let many = |state: &str| status((0..200).map(|n| (format!("n{n:03}"), peer(state, "vxlan"))));
+    let many =
+        |state: &'static str| status((0..200).map(|n| (format!("n{n:03}"), peer(state, "vxlan"))));
     let told = news(&many("established"), &many("unreachable"));
     let text = "200 peers: unreachable: n000, n001, n002 and 197 more";
     assert_eq!(told, [(Kind::PeerState, Verdict::Bad, text.into())]);

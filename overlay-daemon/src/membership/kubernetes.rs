@@ -177,6 +177,9 @@ impl Listener<'_> {
                 let listed = self.listed.take().unwrap_or_default();
                 let is_new = !std::mem::replace(&mut self.is_settled, true);
                 self.seen = None;
+                if let Some(stored) = &mut self.stored {
+                    stored.nodes = Vec::new();
+                }
                 std::mem::replace(&mut self.set, listed) != self.set || is_new
             }
             Event::Apply(node) => {

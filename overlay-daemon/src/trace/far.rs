@@ -20,7 +20,7 @@ impl Tracer<'_> {
             is_vxlan: way.dev.name == DEVICE,
         };
         let [over, below] = self.ask_peer(peer, &question);
-        let is_lost = matches!(peer.state.as_str(), "unreachable" | "down" | "suspect");
+        let is_lost = matches!(&*peer.state, "unreachable" | "down" | "suspect");
         let hop = Hop::new(name, format!("pod {}", way.dst), "").owned(true);
         let port = self.config.vxlan_port;
         let hop = match (over, below) {

@@ -83,6 +83,12 @@ pub fn each() -> Result {
             "ip address delete 10.32.3.0/32 dev vxlan.heddle",
         ),
         (
+            "a peer's row that leads to two others",
+            "mac=$(bridge fdb show dev vxlan.heddle | head -n 1 | cut -d ' ' -f 1)
+             bridge fdb replace $mac dev vxlan.heddle dst 192.0.9.8 self permanent
+             bridge fdb append $mac dev vxlan.heddle dst 192.0.9.9 self permanent",
+        ),
+        (
             "a row too many",
             "bridge fdb append 02:00:00:00:00:99 dev vxlan.heddle dst 192.0.9.9 self permanent",
         ),

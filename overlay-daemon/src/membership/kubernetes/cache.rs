@@ -51,12 +51,12 @@ pub(super) async fn keep(
             own_cidrs: now.own_cidrs,
             nodes: now.nodes,
         });
-        if let Some(now) = now
-            && stored.as_ref() != Some(&now)
-        {
-            let (path, written) = (path.clone(), now.clone());
-            // Text of thousands of nodes, and a disk: meanwhile the rest goes on. It ends by itself.
-            let _ = spawn_blocking(move || store(&path, &written)).await;
+        if let Some(now) = now {
+            if stored.as_ref() != Some(&now) {
+                let (path, written) = (path.clone(), now.clone());
+                // Text of thousands of nodes, and a disk: meanwhile the rest goes on. It ends by itself.
+                let _ = spawn_blocking(move || store(&path, &written)).await;
+            }
             stored = Some(now);
         }
     }
