@@ -1,17 +1,17 @@
 //! What has to be done to get from the kernel's rows to the planned ones: pure, and nothing when nothing is to be done.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use itertools::Itertools;
+use itertools::{Either, Itertools};
 use netlink::link::{self, Vxlan};
 use netlink::{FdbEntry, Mac, Neighbour, Nexthop, Request, Route, address};
 
 use crate::names::{DEVICE, PROTOCOL};
 use crate::observe::Observed;
-use crate::plan::{Desired, Way};
+use crate::plan::{Desired, Touched, Way};
 
 /// One change of one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,9 +75,14 @@ pub fn device(desired: &Desired, observed: &Observed) -> Vec<Change> {
     changes
 }
 
-/// What all planned rows need, with the device at index `dev` and the uplink at index `uplink`: first what the ways need,
-/// then the ways.
-pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Vec<Change> {
+/// What all planned rows need, or `only` some, with the device at index `dev` and the uplink at index `uplink`: first what
+/// the ways need, then the ways.
+pub fn rows(
+    desired: &Desired,
+    observed: &Observed,
+    (dev, uplink): (u32, u32),
+    only: Option<&Touched>,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     let fdb = |mac: Mac, dst: IpAddr| FdbEntry { dev, mac, dst };
     let addresses = &desired.device.addresses;
@@ -87,7 +92,7 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             .map(|new| Change::AddAddress(dev, *new)),
     );
 
-    for (mac, dst, there) in beside(&desired.fdb, &observed.fdb) {
+    for (mac, dst, there) in beside(&desired.fdb, &observed.fdb, only.map(|only| &only.fdb)) {
         let there = there.map(Vec::as_slice).unwrap_or_default();
         let is_there = there.contains(dst);
         if !is_there {
@@ -98,12 +103,20 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
         let wrong = wrong.skip(usize::from(!is_there));
         changes.extend(wrong.map(|wrong| Change::RemoveFdb(fdb(*mac, *wrong))));
     }
-    for (ip, mac, there) in beside(&desired.neighbours, &observed.neighbours) {
+    for (ip, mac, there) in beside(
+        &desired.neighbours,
+        &observed.neighbours,
+        only.map(|only| &only.neighbours),
+    ) {
         if there != Some(mac) {
             changes.push(Change::SetNeighbour(neighbour(dev, *ip, *mac)));
         }
     }
-    for (id, hop, there) in beside(&desired.nexthops, &observed.nexthops) {
+    for (id, hop, there) in beside(
+        &desired.nexthops,
+        &observed.nexthops,
+        only.map(|only| &only.nexthops),
+    ) {
         let (link, onlink) = match hop.way {
             Way::Vxlan => (dev, true),
             Way::Direct => (uplink, true),
@@ -121,7 +134,11 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
             Some(_) => {}
         }
     }
-    for (dst, leads, there) in beside(&desired.routes, &observed.routes) {
+    for (dst, leads, there) in beside(
+        &desired.routes,
+        &observed.routes,
+        only.map(|only| &only.routes),
+    ) {
         let route = || Route {
             nexthop_id: Some(leads.nexthop),
             mtu: leads.mtu,
@@ -137,18 +154,36 @@ pub fn rows(desired: &Desired, observed: &Observed, dev: u32, uplink: u32) -> Ve
     changes
 }
 
-/// What nobody uses any more.
-pub fn stale(desired: &Desired, observed: &Observed, dev: u32) -> Vec<Change> {
+/// What nobody uses any more, of all rows or `only` of some.
+pub fn stale(
+    desired: &Desired,
+    observed: &Observed,
+    dev: u32,
+    only: Option<&Touched>,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     let addresses = observed.addresses.difference(&desired.device.addresses);
     changes.extend(addresses.map(|old| Change::RemoveAddress(dev, *old)));
-    let routes = beyond(&observed.routes, &desired.routes).flat_map(|(_, routes)| routes);
+    let routes = beyond(
+        &observed.routes,
+        &desired.routes,
+        only.map(|only| &only.routes),
+    )
+    .flat_map(|(_, routes)| routes);
     changes.extend(routes.map(|route| Change::RemoveRoute(route.clone())));
-    let nexthops = beyond(&observed.nexthops, &desired.nexthops);
+    let nexthops = beyond(
+        &observed.nexthops,
+        &desired.nexthops,
+        only.map(|only| &only.nexthops),
+    );
     changes.extend(nexthops.map(|(_, nexthop)| Change::RemoveNexthop(*nexthop)));
-    let neighbours = beyond(&observed.neighbours, &desired.neighbours);
+    let neighbours = beyond(
+        &observed.neighbours,
+        &desired.neighbours,
+        only.map(|only| &only.neighbours),
+    );
     changes.extend(neighbours.map(|(ip, mac)| Change::RemoveNeighbour(neighbour(dev, *ip, *mac))));
-    for (mac, all) in beyond(&observed.fdb, &desired.fdb) {
+    for (mac, all) in beyond(&observed.fdb, &desired.fdb, only.map(|only| &only.fdb)) {
         let rows = all.iter().map(|dst| FdbEntry {
             dev,
             mac: *mac,
@@ -159,24 +194,31 @@ pub fn stale(desired: &Desired, observed: &Observed, dev: u32) -> Vec<Change> {
     changes
 }
 
-/// Each planned row, and what there is of it: both side by side, because to look each up among thousands takes longer.
+/// Each planned row, and what there is of it: both side by side, because to look each up among thousands takes longer,
+/// unless there are only a few to look up.
 fn beside<'a, K: Ord, A, B>(
     desired: &'a BTreeMap<K, A>,
     observed: &'a BTreeMap<K, B>,
+    only: Option<&'a BTreeSet<K>>,
 ) -> impl Iterator<Item = (&'a K, &'a A, Option<&'a B>)> {
+    if let Some(keys) = only {
+        let planned = keys.iter().filter_map(|key| Some((key, desired.get(key)?)));
+        return Either::Left(planned.map(|(key, planned)| (key, planned, observed.get(key))));
+    }
     let rows = desired.iter().merge_join_by(observed, |a, b| a.0.cmp(b.0));
-    rows.filter_map(|row| {
+    Either::Right(rows.filter_map(|row| {
         let (desired, observed) = row.left_and_right();
         desired.map(|(key, desired)| (key, desired, observed.map(|(_, observed)| observed)))
-    })
+    }))
 }
 
 /// Each row that is there and not planned.
 fn beyond<'a, K: Ord, A, B>(
     observed: &'a BTreeMap<K, A>,
     desired: &'a BTreeMap<K, B>,
+    only: Option<&'a BTreeSet<K>>,
 ) -> impl Iterator<Item = (&'a K, &'a A)> {
-    let rows = beside(observed, desired);
+    let rows = beside(observed, desired, only);
     rows.filter_map(|(key, observed, desired)| desired.is_none().then_some((key, observed)))
 }
 

@@ -1,6 +1,7 @@
 //! What the kernel should hold: a pure function of the set of nodes, this node's place, and the configuration.
 
 mod planned;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use netlink::Mac;
 use netlink::link::VxlanInfo;
 
 pub use self::planned::Planned;
+pub use self::touched::Touched;
 use crate::config::{Config, DirectRouting};
 use crate::firewall::Firewall;
 use crate::local::Local;

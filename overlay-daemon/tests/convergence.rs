@@ -11,7 +11,7 @@ use heddle::local::{Local, UplinkRoute};
 use heddle::names::{DEVICE, vtep_mac};
 use heddle::node::Node;
 use heddle::observe::Observed;
-use heddle::plan::{Desired, Planned, plan};
+use heddle::plan::{Desired, Planned, Touched, plan};
 use heddle::view::View;
 use ipnetwork::IpNetwork;
 use netlink::Link;
@@ -124,13 +124,13 @@ fn desired(nodes: &BTreeMap<String, Node>) -> Desired {
 }
 
 /// A pass of the reconciler over the model.
-fn pass(kernel: &mut Observed, desired: &Desired, is_settled: bool) {
+fn pass(kernel: &mut Observed, desired: &Desired, is_settled: bool, only: Option<&Touched>) {
     for change in diff::device(desired, kernel) {
         apply(kernel, desired, &change);
     }
-    let mut changes = diff::rows(desired, kernel, DEVICE_INDEX, UPLINK);
+    let mut changes = diff::rows(desired, kernel, (DEVICE_INDEX, UPLINK), only);
     if is_settled {
-        changes.extend(diff::stale(desired, kernel, DEVICE_INDEX));
+        changes.extend(diff::stale(desired, kernel, DEVICE_INDEX, only));
     }
     let mut known = kernel.clone();
     for change in changes {
@@ -213,6 +213,13 @@ fn apply(kernel: &mut Observed, desired: &Desired, change: &Change) {
     }
 }
 
+/// Whether there is nothing left to do.
+fn is_right(kernel: &Observed, desired: &Desired) -> bool {
+    diff::device(desired, kernel).is_empty()
+        && diff::rows(desired, kernel, (DEVICE_INDEX, UPLINK), None).is_empty()
+        && diff::stale(desired, kernel, DEVICE_INDEX, None).is_empty()
+}
+
 fn lose_device(kernel: &mut Observed) {
     let lost: Vec<u32> = kernel
         .nexthops
@@ -249,25 +256,23 @@ proptest! {
             match event {
                 Event::Heard(node) => drop(nodes.insert(node.name.clone(), node)),
                 Event::Gone(name) => drop(nodes.remove(&name)),
-                Event::Pass { is_settled } => pass(&mut kernel, &desired(&nodes), is_settled),
+                Event::Pass { is_settled } => pass(&mut kernel, &desired(&nodes), is_settled, None),
                 Event::Harm(every) => harm(&mut kernel, every),
                 Event::DeviceLost => lose_device(&mut kernel),
             }
         }
         let last = desired(&nodes);
-        pass(&mut kernel, &last, true);
+        pass(&mut kernel, &last, true, None);
         let mut fresh = Observed::default();
-        pass(&mut fresh, &last, true);
+        pass(&mut fresh, &last, true, None);
         prop_assert_eq!(&kernel, &fresh);
-        // And then there is nothing left to do.
-        prop_assert!(diff::device(&last, &kernel).is_empty());
-        prop_assert!(diff::rows(&last, &kernel, DEVICE_INDEX, UPLINK).is_empty());
-        prop_assert!(diff::stale(&last, &kernel, DEVICE_INDEX).is_empty());
+        prop_assert!(is_right(&kernel, &last));
     }
 
     #[test]
     fn a_view_and_a_plan_that_follow_are_those_made_anew(events in prop::collection::vec(event(), 0..40)) {
         let (mut nodes, mut planned, mut viewed) = (BTreeMap::new(), None, None::<View>);
+        let mut kernel = Observed::default();
         for event in events {
             match event {
                 Event::Heard(node) => drop(nodes.insert(node.name.clone(), node)),
@@ -281,6 +286,9 @@ proptest! {
             viewed = Some(followed);
             let followed = Planned::follow(planned, &view, &own(), &local(), &config());
             prop_assert_eq!(followed.desired(), &desired(&nodes));
+            // And no other rows need a change than those that it says.
+            pass(&mut kernel, followed.desired(), true, followed.touched());
+            prop_assert!(is_right(&kernel, followed.desired()));
             planned = Some(followed);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Desired, Way, plan};
+use super::{Desired, Touched, Way, plan};
 use crate::config::Config;
 use crate::local::Local;
 use crate::names::vtep_gateway;
@@ -16,6 +16,7 @@ pub struct Planned {
     own: Node,
     local: Local,
     desired: Desired,
+    touched: Option<Touched>,
 }
 
 impl Planned {
@@ -35,12 +36,18 @@ impl Planned {
             own: own.clone(),
             local: local.clone(),
             desired: plan(view, own, local, config),
+            touched: None,
         })
     }
 
     /// The plan.
     pub fn desired(&self) -> &Desired {
         &self.desired
+    }
+
+    /// The rows in which it may differ from the plan that it follows; none where it follows none.
+    pub fn touched(&self) -> Option<&Touched> {
+        self.touched.as_ref()
     }
 
     /// Takes the peers out that are not as they were, and puts them in as they are; `None` where two of them have to do with
@@ -55,13 +62,17 @@ impl Planned {
             return None;
         }
         let is_peer = |node: &&Node| node.name != self.own.name;
+        let mut touched = Touched::default();
         for node in gone.into_iter().filter(is_peer) {
+            touched.take_down(node, &self.desired);
             self.desired.remove(node);
         }
         for node in new.into_iter().filter(is_peer) {
             let reach = self.desired.add(node, &self.own, &self.local, config);
             self.desired.peers.insert(node.name.clone(), reach);
+            touched.take_down(node, &self.desired);
         }
+        self.touched = Some(touched);
         self.view = Arc::clone(view);
         (!self.desired.is_crowded).then_some(self)
     }

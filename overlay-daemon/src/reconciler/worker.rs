@@ -17,7 +17,7 @@ use crate::diff::{self, Change};
 use crate::local::Local;
 use crate::names::PROTOCOL;
 use crate::observe::Observed;
-use crate::plan::{Desired, Planned};
+use crate::plan::{Desired, Planned, Touched};
 use crate::view::View;
 use crate::{firewall, system};
 
@@ -46,6 +46,8 @@ pub(super) struct Worker {
     is_asked: bool,
     /// What was last planned.
     planned: Option<Planned>,
+    /// Whether rows that were not planned have been removed: the set of nodes was whole.
+    is_settled: bool,
     /// Index of the uplink, where there is one.
     uplink: Option<u32>,
     /// Index of the VXLAN device, where there is one.
@@ -85,6 +87,7 @@ impl Worker {
             known: None,
             is_asked: false,
             planned: None,
+            is_settled: false,
             uplink: None,
             device: None,
             report: Report::default(),
@@ -185,7 +188,7 @@ impl Worker {
             return false;
         };
         let mut problems = Vec::new();
-        self.put_right(&input, view, local, observed, &mut problems);
+        self.put_right(&input, view, (local, observed, true), &mut problems);
         let is_done = problems.is_empty();
         if is_done {
             self.tell(input, problems);
@@ -212,7 +215,7 @@ impl Worker {
                     let goes_on = || is_patient || !inputs.has_changed().unwrap_or(false);
                     match observed.renew(&mut self.route, goes_on) {
                         Ok(true) => {
-                            self.put_right(&input, view, local, observed, &mut problems);
+                            self.put_right(&input, view, (local, observed, false), &mut problems);
                         }
                         Ok(false) => {
                             self.known = Some((local, observed));
@@ -246,18 +249,21 @@ impl Worker {
         self.report.problems.is_empty()
     }
 
-    /// Makes the kernel hold what is planned. Where all of it went well, what it holds then is known.
+    /// Makes the kernel hold what is planned, given what it holds, and whether that was all as planned before. Where all of
+    /// it went well, what it holds then is known.
     fn put_right(
         &mut self,
         input: &Input,
         view: &Arc<View>,
-        local: Local,
-        observed: Observed,
+        (local, observed, was_right): (Local, Observed, bool),
         problems: &mut Vec<String>,
     ) {
         let planned = Planned::follow(self.planned.take(), view, &input.own, &local, &self.config);
+        let was_right = was_right && self.is_settled == input.is_settled;
+        let touched = planned.touched().filter(|_| was_right);
+        self.is_settled = input.is_settled;
         let desired = planned.desired();
-        match self.reconcile(desired, &local, observed, input.is_settled, problems) {
+        match self.reconcile(desired, &local, observed, touched, problems) {
             Ok(observed) if problems.is_empty() => self.known = Some((local.clone(), observed)),
             Ok(_) => {}
             Err(why) => problems.push(why.to_string()),
@@ -269,25 +275,26 @@ impl Worker {
         self.planned = Some(planned);
     }
 
-    /// Returns what the kernel holds then.
+    /// Returns what the kernel holds then. Only what was `touched` can be other than planned, where that is said.
     fn reconcile(
         &mut self,
         desired: &Desired,
         local: &Local,
         mut observed: Observed,
-        is_settled: bool,
+        mut touched: Option<&Touched>,
         problems: &mut Vec<String>,
     ) -> netlink::Result<Observed> {
         let changes = diff::device(desired, &observed);
         if !changes.is_empty() {
             self.apply(&changes, desired, problems);
             observed = Observed::read(&mut self.route)?;
+            touched = None;
         }
         self.device = observed.device.as_ref().map(|link| link.index);
         if let Some(device) = self.device {
-            let mut changes = diff::rows(desired, &observed, device, local.index);
-            if is_settled {
-                changes.extend(diff::stale(desired, &observed, device));
+            let mut changes = diff::rows(desired, &observed, (device, local.index), touched);
+            if self.is_settled {
+                changes.extend(diff::stale(desired, &observed, device, touched));
             }
             self.apply(&changes, desired, problems);
             for change in changes {
@@ -296,7 +303,7 @@ impl Worker {
         }
         let found = firewall::find(&mut self.nft)?;
         let mut firewall = Cow::Borrowed(&desired.firewall);
-        if !is_settled {
+        if !self.is_settled {
             firewall.to_mut().accept(found.peers());
         }
         if let Some(transaction) = firewall.changes(&found) {
