@@ -6,6 +6,9 @@ use lab::{Result, Snapshot};
 
 use lab::overlay::{Cluster, NODES};
 
+/// Daemons that are killed one after the other.
+const ROUNDS: usize = 20;
+
 pub fn killed() -> Result {
     let mut cluster = Cluster::fixed("")?;
     let pods = cluster.pods()?;
@@ -20,7 +23,7 @@ pub fn killed() -> Result {
         }
     }
     ensure!(meters.len() == 4, "an echo is missing");
-    for round in 0..20 {
+    for round in 0..ROUNDS {
         let index = round % 3;
         cluster.members[index].stop(true)?;
         // Something changes meanwhile: a node comes or goes in everyone's file.
@@ -33,7 +36,7 @@ pub fn killed() -> Result {
     for meter in meters {
         let loss = meter.stop()?;
         ensure!(
-            loss.sent > 1000,
+            loss.sent > 10 * ROUNDS,
             "only {} packets in the whole time",
             loss.sent
         );
