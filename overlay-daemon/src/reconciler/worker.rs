@@ -116,7 +116,7 @@ impl Worker {
             }
             let begun = Instant::now();
             if self.is_asked && begun >= next_follow {
-                next_follow = begun + GAP;
+                next_follow = begun + self.gap();
                 if !self.follow() {
                     look_at = begun;
                 }
@@ -128,7 +128,7 @@ impl Worker {
             is_patient = look == Look::BrokenOff;
             if !is_patient {
                 let now = Instant::now();
-                next_look = now + GAP.max((now - begun).min(LONGEST_GAP));
+                next_look = now + self.gap().max((now - begun).min(LONGEST_GAP));
                 look_at = now
                     + if look == Look::Whole {
                         FULL_PASS
@@ -137,6 +137,15 @@ impl Worker {
                     };
             }
         }
+    }
+
+    /// The least time between two passes. Before the nodes are known nothing is written, and what comes then need not wait.
+    fn gap(&self) -> Duration {
+        let knows_nodes = self
+            .input
+            .as_ref()
+            .is_some_and(|input| input.view.is_some());
+        if knows_nodes { GAP } else { Duration::ZERO }
     }
 
     /// Waits until `deadline`, an input or an event, and says whether an event concerns us.
